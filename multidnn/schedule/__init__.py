@@ -1,0 +1,55 @@
+"""Placing the groups of several networks on accelerators: the model, its simulator and the schedulers.
+
+The public names load lazily, so that importing the package costs nothing until a table is read or Z3 is asked.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multidnn.schedule.chip import streams, whole
+    from multidnn.schedule.problem import Infeasible, Problem
+    from multidnn.schedule.schedule import Schedule, evaluate
+    from multidnn.schedule.solving import SCHEDULERS, solve
+    from multidnn.schedule.timeline import Activity, Deadlock, SegmentInterval, Timeline
+    from multidnn.schedule.workload import Instance, Workload
+
+_HOME = {
+    "Activity": "timeline",
+    "Deadlock": "timeline",
+    "Infeasible": "problem",
+    "Instance": "workload",
+    "Problem": "problem",
+    "SCHEDULERS": "solving",
+    "Schedule": "schedule",
+    "SegmentInterval": "timeline",
+    "Timeline": "timeline",
+    "Workload": "workload",
+    "evaluate": "schedule",
+    "solve": "solving",
+    "streams": "chip",
+    "whole": "chip",
+}
+
+__all__ = [
+    "SCHEDULERS",
+    "Activity",
+    "Deadlock",
+    "Infeasible",
+    "Instance",
+    "Problem",
+    "Schedule",
+    "SegmentInterval",
+    "Timeline",
+    "Workload",
+    "evaluate",
+    "solve",
+    "streams",
+    "whole",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"multidnn.schedule.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'multidnn.schedule' has no attribute {name!r}")
