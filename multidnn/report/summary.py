@@ -149,7 +149,8 @@ def summarise(
         }
         if run:
             sidecar["target"] = run.target
-            sidecar["recommendations"][workload.name] = recommendation(block, present, run)
+            if block:
+                sidecar["recommendations"][workload.name] = recommendation(block, present, run)
             sidecar["samples_ms"][workload.name] = {name: run.makespans(name) for name in in_order(set(present))}
             if run.outputs:
                 sidecar["outputs_ok"][workload.name] = all(item["ok"] for item in run.outputs.values())

@@ -1,0 +1,88 @@
+"""Draws predicted against measured makespan of every placed schedule."""
+
+from pathlib import Path
+
+import numpy as np
+
+from multidnn import tables
+from multidnn.errors import InputError
+from multidnn.report import style
+from multidnn.report.records import UNPLACED, in_order
+from multidnn.report.summary import prediction_error
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+
+
+def draw_error(summary_csv: Path, out: Path) -> None:
+    """Draw predicted over measured median makespan (ms, both logarithmic) with the identity line and a 10 % band.
+
+    One marker per placed schedule: shape says scheduler, colour says workload; whole and streams are no timelines and
+    left out. The error over all of them (median, 90th percentile, worst) is written above.
+
+    Raises:
+        InputError: the table is broken, or holds no placed schedule that was measured.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    rows = [
+        row
+        for row in tables.read(summary_csv, tables.SUMMARY)
+        if row["scheduler"] not in UNPLACED
+        and row["predicted_ms"] is not None
+        and row["measured_median_ms"] is not None
+    ]
+    error = prediction_error(rows, {(row["workload"], row["scheduler"]) for row in rows})
+    if error is None:
+        raise InputError(f"{summary_csv}: no placed schedule was measured, so there is no error to draw")
+    workloads = list(dict.fromkeys(row["workload"] for row in rows))
+    schedulers = in_order({row["scheduler"] for row in rows})
+    colours = style.colours(workloads)
+    markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(schedulers)}
+    times = np.array([[row["measured_median_ms"], row["predicted_ms"]] for row in rows])
+    low, high = 0.85 * float(times.min()), 1.18 * float(times.max())
+    with style.canvas(out, 4.0, "Predicted against measured makespan") as figure:
+        axes = figure.subplots()
+        style.grid(axes, "both")
+        line = np.array([low, high])
+        axes.fill_between(line, line * 0.9, line * 1.1, color=style.GRID, alpha=0.5, linewidth=0)
+        axes.plot(line, line, color=style.MUTED, linewidth=0.9)
+        for row in rows:
+            # workloads beyond the palette repeat a colour, so they are drawn hollow
+            colour = colours[row["workload"]]
+            hollow = workloads.index(row["workload"]) >= len(style.PALETTE)
+            axes.plot(
+                row["measured_median_ms"],
+                row["predicted_ms"],
+                marker=markers[row["scheduler"]],
+                markersize=5.5,
+                markerfacecolor="white" if hollow else colour,
+                markeredgecolor=colour if hollow else "white",
+                markeredgewidth=1.1 if hollow else 0.5,
+                linestyle="none",
+            )
+        axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+        axes.set_aspect("equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_formatter(ScalarFormatter() if high / low < 12 else NullFormatter())
+        axes.set_xlabel("measured median makespan (ms)")
+        axes.set_ylabel("predicted makespan (ms)")
+        axes.set_title(
+            f"error over {error['schedules']} schedules: median {error['median_pct']:.1f} %, "
+            f"90th percentile {error['p90_pct']:.1f} %, worst {error['worst_pct']:.1f} %",
+            fontweight="normal",
+            fontsize=8.5,
+        )
+        shapes = [
+            Line2D([], [], color="none", marker=markers[name], mfc=style.MUTED, mec="white", label=name)
+            for name in schedulers
+        ]
+        dots = []
+        for index, name in enumerate(workloads):
+            hollow = index >= len(style.PALETTE)
+            face = "white" if hollow else colours[name]
+            edge = colours[name] if hollow else "white"
+            dots.append(Line2D([], [], color="none", marker="o", mfc=face, mec=edge, label=name))
+        figure.legend(handles=dots, loc="outside right upper", title="workload", alignment="left")
+        figure.legend(handles=shapes, loc="outside right lower", title="scheduler", alignment="left")

@@ -1,0 +1,116 @@
+"""Draws the time of every layer group on every accelerator, and how many times slower the others are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from multidnn import tables
+from multidnn.errors import InputError
+from multidnn.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# measure marks an unstable number with this word in `reason`
+UNSTABLE = "unstable"
+
+
+def _bars(axes: "Axes", rows: Sequence[tables.Row], accelerators: Sequence[str], colours: dict[str, str]) -> None:
+    groups = sorted({(row["group"], row["first_layer"], row["last_layer"]) for row in rows})
+    width = 0.8 / len(accelerators)
+    cells = {(row["group"], row["accelerator"]): row for row in rows}
+    top = max((row["median_ms"] or 0.0 for row in rows), default=0.0)
+    for position, name in enumerate(accelerators):
+        offset = (position - (len(accelerators) - 1) / 2) * width
+        for x, (group, _, _) in enumerate(groups):
+            row = cells.get((group, name))
+            if row is None:
+                continue
+            if not row["supported"]:
+                axes.text(x + offset, 0, "✕", ha="center", va="bottom", color=colours[name])
+                continue
+            unstable = UNSTABLE in (row["reason"] or "")
+            axes.bar(
+                x + offset,
+                row["median_ms"],
+                width * 0.94,
+                yerr=row["std_ms"],
+                color=colours[name],
+                edgecolor="white",
+                linewidth=0.5,
+                hatch="////" if unstable else None,
+                error_kw={"elinewidth": 0.7, "ecolor": style.MUTED, "capsize": 1.2},
+            )
+    if len(accelerators) == 2:
+        for x, (group, _, _) in enumerate(groups):
+            pair = [cells.get((group, name)) for name in accelerators]
+            times = [row["median_ms"] for row in pair if row is not None and row["median_ms"]]
+            if len(times) == 2:
+                high = max(row["median_ms"] + (row["std_ms"] or 0.0) for row in pair if row is not None)
+                slower = accelerators[int(np.argmax(times))]
+                axes.text(
+                    x,
+                    high + 0.02 * top,
+                    f"{max(times) / min(times):.1f}×",
+                    ha="center",
+                    va="bottom",
+                    fontsize=7,
+                    color=colours[slower],
+                )
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0)
+    labels = [f"{group}" if first is None else f"{group}\n{first}–{last}" for group, first, last in groups]
+    axes.set_xticks(range(len(groups)), labels)
+
+
+def draw_layers(layers_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+    """Draw one panel per network: median time (ms, bars; one standard deviation, whiskers) per group and accelerator.
+
+    With two accelerators each group carries how many times slower the slower one is, in its colour. A hatched bar is
+    marked unstable in the table, a cross is a group that the accelerator does not support.
+
+    Args:
+        layers_csv: layer_results.csv.
+        out: .svg, .pdf or .png.
+        networks: the networks to draw, in order; all when None.
+
+    Raises:
+        InputError: the table is broken or empty, or lacks one of `networks`.
+    """
+    rows = tables.read(layers_csv, tables.LAYERS)
+    found = list(dict.fromkeys(row["network"] for row in rows))
+    chosen = list(networks) if networks is not None else found
+    if missing := [name for name in chosen if name not in found]:
+        raise InputError(f"{layers_csv}: no rows for {', '.join(missing)}; found {', '.join(found) or 'none'}")
+    if not chosen:
+        raise InputError(f"{layers_csv}: no rows to draw")
+    accelerators = list(dict.fromkeys(row["accelerator"] for row in rows))
+    colours = style.colours(accelerators)
+    with style.canvas(out, 0.6 + 1.75 * len(chosen), "Layer group times") as figure:
+        panels = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
+        for axes, network in zip(panels, chosen, strict=True):
+            mine = [row for row in rows if row["network"] == network]
+            style.grid(axes)
+            _bars(axes, mine, accelerators, colours)
+            sums = []
+            for name in accelerators:
+                times = [row["median_ms"] for row in mine if row["accelerator"] == name]
+                sums.append(f"{name} {sum(times):.4g} ms" if times and None not in times else f"{name} incomplete")
+            axes.set_title(network)
+            axes.set_title("sum: " + ", ".join(sums), loc="right", fontweight="normal", fontsize=8, color=style.MUTED)
+            axes.set_ylabel("median (ms)")
+        panels[-1].set_xlabel("group (first–last layer)")
+        _legend(figure, accelerators, colours, rows)
+
+
+def _legend(
+    figure: "style.Figure", accelerators: Sequence[str], colours: dict[str, str], rows: Sequence[tables.Row]
+) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colours[name], label=name) for name in accelerators]
+    if any(UNSTABLE in (row["reason"] or "") for row in rows):
+        handles.append(Patch(facecolor="white", edgecolor=style.MUTED, hatch="////", label="unstable"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))

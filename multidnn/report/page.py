@@ -1,0 +1,111 @@
+"""Writes the summary as one self-contained HTML page: readable on a phone, in print, and without a network."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from multidnn import tables
+from multidnn.errors import InputError
+from multidnn.files import read_json, write_text
+from multidnn.report.records import BASELINES, UNPLACED, in_order
+
+MEANING = {
+    "serial": "all instances one after another on one accelerator (the paper's GPU only)",
+    "naive": "each network whole on one accelerator (the paper's GPU & DLA)",
+    "mensa": "greedy per group for each network by itself, no model of running together",
+    "herald": "balances load over accelerators, ignores transitions",
+    "h2h": "computation and communication aware mapping, ignores contention",
+    "haxconn": "best placement under the contention model, found with Z3",
+    "exhaustive": "best placement by trying every one",
+    "dynamic": "haxconn that goes on improving while the networks run",
+    "whole": "one network after another, each on the whole chip",
+    "streams": "all networks at once on the whole chip, left to the operating system",
+    "artifact": "what the paper's artifact chose",
+}
+
+
+def _number(value: float | None) -> str:
+    """Four significant digits, without a trailing exponent; an en dash for nothing."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    decimals = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(decimals, 3)}f}"
+
+
+def _block(rows: list[tables.Row]) -> list[dict[str, Any]]:
+    """One dictionary per row with its text cells, its bar as percent of the slowest, and the ratio to the best baseline."""
+    times = [row["measured_median_ms"] or row["predicted_ms"] for row in rows]
+    longest = max((time for time in times if time), default=1.0)
+    best = min(
+        (row["measured_median_ms"] for row in rows if row["scheduler"] in BASELINES and row["measured_median_ms"]),
+        default=None,
+    )
+    cells = []
+    for row, time in zip(rows, times, strict=True):
+        median, predicted, gain = row["measured_median_ms"], row["predicted_ms"], row["gain_over_best_baseline_pct"]
+        comparable = median and predicted and row["scheduler"] not in UNPLACED
+        cells.append(
+            {
+                "scheduler": row["scheduler"],
+                "meaning": MEANING.get(row["scheduler"], ""),
+                "recommended": row["recommended"],
+                "predicted": _number(predicted),
+                "median": _number(median),
+                "p95": _number(row["measured_p95_ms"]),
+                "error": f"{100 * (predicted / median - 1):+.1f} %" if comparable else "–",
+                "fps": _number(row["fps"]),
+                "ratio": f"{best / median:.2f}×" if best and median else "–",
+                "gain": f"{gain:+.1f} %" if gain is not None else "–",
+                "sign": "" if gain is None else "up" if gain >= 0 else "down",
+                "bar": f"{100 * time / longest:.1f}" if time else "0",
+            }
+        )
+    return cells
+
+
+def write_page(summary_csv: Path, out: Path) -> None:
+    """Write the page of `summary_csv` and its sidecar summary.json to `out`.
+
+    One table per workload: predicted and measured makespan (ms), error, frames per second, ratio to the best baseline,
+    the recommended row marked, the reason below, and the schedulers that are absent with why.
+
+    Raises:
+        InputError: the table or its sidecar is missing or broken.
+    """
+    rows = tables.read(summary_csv, tables.SUMMARY)
+    path = Path(summary_csv).with_suffix(".json")
+    sidecar = read_json(path)
+    for key in ("absent", "recommendations", "prediction_error", "outputs_ok", "instances"):
+        if key not in sidecar:
+            raise InputError(f"{path}: key {key!r} is missing; delete the file to make it again")
+    workloads = []
+    for name in dict.fromkeys([*sidecar["instances"], *(row["workload"] for row in rows)]):
+        workloads.append(
+            {
+                "name": name,
+                "instances": sidecar["instances"].get(name, {}),
+                "rows": _block([row for row in rows if row["workload"] == name]),
+                "why": sidecar["recommendations"].get(name, ""),
+                "outputs_ok": sidecar["outputs_ok"].get(name),
+                "absent": sidecar["absent"].get(name, {}),
+            }
+        )
+    environment = Environment(
+        loader=PackageLoader("multidnn.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("summary.html").render(
+        target=sidecar.get("target"),
+        workloads=workloads,
+        measured=any(row["measured_median_ms"] is not None for row in rows),
+        error=sidecar["prediction_error"],
+        meanings={name: MEANING[name] for name in in_order({row["scheduler"] for row in rows}) if name in MEANING},
+    )
+    write_text(out, text)

@@ -1,0 +1,75 @@
+"""Draws what moving to another accelerator costs after every group, in each direction."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from multidnn import tables
+from multidnn.errors import InputError
+from multidnn.report import style
+
+
+def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+    """Draw one panel per network: out_ms and in_ms (stacked, milliseconds) per cut and direction, bytes moved above.
+
+    Args:
+        transitions_csv: transition_results.csv.
+        out: .svg, .pdf or .png.
+        networks: the networks to draw, in order; all when None.
+
+    Raises:
+        InputError: the table is broken or empty, or lacks one of `networks`.
+    """
+    from matplotlib.patches import Patch
+
+    rows = tables.read(transitions_csv, tables.TRANSITIONS)
+    found = list(dict.fromkeys(row["network"] for row in rows))
+    chosen = list(networks) if networks is not None else found
+    if missing := [name for name in chosen if name not in found]:
+        raise InputError(f"{transitions_csv}: no rows for {', '.join(missing)}; found {', '.join(found) or 'none'}")
+    if not chosen:
+        raise InputError(f"{transitions_csv}: no rows to draw")
+    directions = list(dict.fromkeys((row["source"], row["destination"]) for row in rows))
+    colours = style.colours([f"{source} → {destination}" for source, destination in directions])
+    width = 0.8 / len(directions)
+    with style.canvas(out, 0.6 + 1.6 * len(chosen), "Transition costs") as figure:
+        panels = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
+        for axes, network in zip(panels, chosen, strict=True):
+            mine = [row for row in rows if row["network"] == network]
+            cuts = sorted({row["after_group"] for row in mine})
+            style.grid(axes)
+            for row in mine:
+                position = directions.index((row["source"], row["destination"]))
+                x = cuts.index(row["after_group"]) + (position - (len(directions) - 1) / 2) * width
+                colour = colours[f"{row['source']} → {row['destination']}"]
+                axes.bar(x, row["out_ms"], width * 0.94, color=colour, edgecolor="white", linewidth=0.5)
+                axes.bar(
+                    x,
+                    row["in_ms"],
+                    width * 0.94,
+                    bottom=row["out_ms"],
+                    color=colour,
+                    alpha=0.45,
+                    edgecolor="white",
+                    linewidth=0.5,
+                )
+            sizes = {row["after_group"]: row["bytes"] for row in mine}
+            axes.set_xticks(range(len(cuts)), [_cut_label(cut, sizes[cut]) for cut in cuts])
+            axes.set_ylim(bottom=0)
+            axes.set_title(network)
+            axes.set_ylabel("cost (ms)")
+        panels[-1].set_xlabel("after group (bytes handed over)")
+        handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+        handles += [
+            Patch(color=style.MUTED, label="out (source holds)"),
+            Patch(color=style.MUTED, alpha=0.45, label="in (destination holds)"),
+        ]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+
+
+def _cut_label(cut: int, size: int | None) -> str:
+    if size is None:
+        return f"{cut}"
+    for unit, scale in (("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{cut}\n{size / scale:.3g} {unit}"
+    return f"{cut}\n{size} B"
