@@ -1,7 +1,7 @@
 """The vocabulary of the generator: a network as Caffe deploy prototxt, written layer by layer."""
 
 Size = int | tuple[int, int]
-Value = int | float | bool | str
+Value = int | float | bool | str | list[float]
 
 
 class Net:
@@ -19,7 +19,7 @@ class Net:
         """Add one layer; `param` fills the message `field`, which is left out when it is empty."""
         body = [f'name: "{name}"', f'type: "{kind}"', *(f'bottom: "{bottom}"' for bottom in bottoms), f'top: "{top}"']
         if param:
-            body += [f"{field} {{", *(f"  {key}: {text(value)}" for key, value in param.items()), "}"]
+            body += [f"{field} {{", *(f"  {line}" for key, value in param.items() for line in entries(key, value)), "}"]
         self.block("layer", body)
         return top
 
@@ -77,7 +77,7 @@ class Net:
 
     def add(self, x: str, y: str, name: str, coefficient: float = 1) -> str:
         """Return x + coefficient * y."""
-        param = {} if coefficient == 1 else {"coeff": f"[1, {coefficient}]"}
+        param: dict[str, Value] = {} if coefficient == 1 else {"coeff": [1, coefficient]}
         return self.layer("Eltwise", name, [x, y], name, "eltwise_param", operation="SUM", **param)
 
     def inner(self, x: str, name: str, out: int) -> str:
@@ -95,9 +95,11 @@ class Net:
         return self.layer("Softmax", "prob", [x], "prob")
 
 
-def text(value: Value) -> str:
-    """Return a field value in protobuf text format; strings are enum names or lists, which take no quotes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def entries(field: str, value: Value) -> list[str]:
+    """Return a field's lines in protobuf text format; strings are enum names, which take no quotes."""
+    if isinstance(value, list):
+        return [line for item in value for line in entries(field, item)]
+    return [f"{field}: {str(value).lower() if isinstance(value, bool) else value}"]
 
 
 def spatial(square: str, stem: str, size: Size) -> dict[str, Value]:
