@@ -1,0 +1,258 @@
+"""The configuration: checked against its schema and its own references, with one clear message per mistake."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multidnn.errors import InputError, suggestion
+from multidnn.files import read_yaml
+
+SCHEMA = Path("schemas") / "config.schema.yaml"
+COMMAND_LINE = "--config"
+# results/networks/convolution holds the characterisation layers
+RESERVED_NETWORKS = ("convolution",)
+# these use the chip whole, which tables recorded elsewhere cannot say anything about
+WHOLE_CHIP = ("whole", "streams")
+
+KeyPath = tuple[str | int, ...]
+
+
+def validate(config: Mapping[str, Any], root: Path, files: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return a copy of `config` with every default filled in.
+
+    Args:
+        config: the merged configuration.
+        root: the repository, where the schema lies.
+        files: the files it was merged from, the winning one first; messages name the file and line of a mistake.
+
+    Raises:
+        InputError: the first mistake, as ``file:line: key: what was found, what is allowed``.
+    """
+    schema = read_yaml(Path(root) / SCHEMA)
+    checked = copy.deepcopy(dict(config))
+    error = _first_schema_error(checked, schema)
+    if error is not None:
+        path, message = error
+        raise InputError(_place(checked, path, files) + message)
+    _fill_defaults(checked, schema, schema)
+    for path, message in _broken_references(checked):
+        raise InputError(_place(checked, path, files) + message)
+    for name in checked["workloads"]:
+        _workload(checked, name, _place(checked, ("workloads", name), files).rstrip(": "))
+    return checked
+
+
+def workload_dict(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The list form (that of a workload file) of ``workloads: name`` in a validated configuration."""
+    entry = config["workloads"][name]
+    instances = [
+        {"name": instance, "network": spec["network"], "after": list(spec["after"])}
+        for instance, spec in entry["instances"].items()
+    ]
+    return {"name": name, "objective": entry["objective"], "instances": instances}
+
+
+def target_workloads(config: Mapping[str, Any], target: str) -> list[str]:
+    """Workloads of `target`, in order."""
+    return list(config["targets"][target].get("workloads", config["workloads"]))
+
+
+def target_networks(config: Mapping[str, Any], target: str) -> list[str]:
+    """Networks that are profiled on `target`, in order."""
+    return list(config["targets"][target].get("networks", config["networks"]))
+
+
+def target_spec(config: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """What says how `target` measures: its entry without the lists of what to measure, which change no number."""
+    return {key: value for key, value in config["targets"][target].items() if key not in ("networks", "workloads")}
+
+
+def targets_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
+    """Keys of `targets` that are of `kind`."""
+    return [name for name, spec in config["targets"].items() if spec["kind"] == kind]
+
+
+def schedulers_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
+    """Schedulers that are compared on targets of `kind`, in order."""
+    wanted = list(config["schedule"]["schedulers"])
+    if kind != "recorded":
+        return wanted
+    return [name for name in wanted if name not in WHOLE_CHIP] + ["artifact"]
+
+
+def group_options(config: Mapping[str, Any], network: str) -> dict[str, Any]:
+    """``{"count": int, "starts": list or None}`` of `network`."""
+    own = config["groups"]["networks"].get(network, {})
+    return {"count": own.get("count", config["groups"]["count"]), "starts": own.get("starts")}
+
+
+def _workload(config: Mapping[str, Any], name: str, place: str) -> None:
+    from multidnn.schedule.workload import Workload
+
+    Workload.from_dict(workload_dict(config, name), place)
+
+
+def _first_schema_error(config: Any, schema: Mapping[str, Any]) -> tuple[KeyPath, str] | None:
+    from jsonschema import Draft202012Validator
+
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: len(error.absolute_path))
+    return _explain(errors[0]) if errors else None
+
+
+def _explain(error: Any) -> tuple[KeyPath, str]:
+    """The key path of a jsonschema error, and what it says in the words of the schema's title where it has one."""
+    path: KeyPath = tuple(error.absolute_path)
+    found, rule, value = error.instance, error.validator, error.validator_value
+    if rule == "additionalProperties":
+        allowed = list(error.schema["properties"])
+        key = next(key for key in found if key not in allowed)
+        return (*path, key), f"unknown key, allowed: {', '.join(allowed)}{suggestion(str(key), allowed)}"
+    if rule == "required":
+        key = next(key for key in value if key not in found)
+        return path, f"the key {key!r} is missing"
+    if "propertyNames" in error.absolute_schema_path:
+        title = error.schema.get("title", "a name")
+        return (*path, found), f"found the name {found!r}, allowed: {title}; put a number in quotes"
+    if rule in ("enum", "const"):
+        allowed = [str(entry) for entry in (value if rule == "enum" else [value])]
+        return path, f"found {found!r}, allowed: {', '.join(allowed)}{suggestion(str(found), allowed)}"
+    if "title" in error.schema and rule in ("anyOf", "pattern", "type"):
+        return path, f"found {found!r}, allowed: {error.schema['title']}"
+    bounds = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}
+    if rule in bounds:
+        return path, f"found {found!r}, allowed: {bounds[rule]} {value}"
+    if rule == "type":
+        kinds = {
+            "object": "a mapping of keys to values",
+            "array": "a list",
+            "string": "text",
+            "integer": "a whole number",
+        }
+        shown = "nothing" if found is None else repr(found)
+        return path, f"found {shown}, allowed: {kinds.get(value, f'a {value}')}"
+    if rule in ("minItems", "minProperties"):
+        return path, "found nothing in it, at least one entry is needed"
+    if rule == "uniqueItems":
+        repeated = next(entry for i, entry in enumerate(found) if entry in found[:i])
+        return path, f"{repeated!r} is listed twice"
+    return path, str(error.message)
+
+
+def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
+    """Put the defaults of `schema` into `value`, at every level, following what applies to it."""
+    if "$ref" in schema:
+        _fill_defaults(value, _resolve(schema["$ref"], root), root)
+    for branch in schema.get("allOf", ()):
+        kind = branch["if"]["properties"]["kind"]["const"]
+        if isinstance(value, dict) and value.get("kind") == kind:
+            _fill_defaults(value, branch["then"], root)
+    if not isinstance(value, dict):
+        return
+    known = schema.get("properties", {})
+    for key, sub in known.items():
+        if "default" in sub:
+            value.setdefault(key, copy.deepcopy(sub["default"]))
+    for key, entry in value.items():
+        sub = known.get(key, schema.get("additionalProperties"))
+        if isinstance(sub, Mapping):
+            _fill_defaults(entry, sub, root)
+
+
+def _resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    resolved: Any = root
+    for part in reference.removeprefix("#/").split("/"):
+        resolved = resolved[part]
+    return dict(resolved)
+
+
+def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:
+    """Names that point at nothing, files that do not exist, and limits that contradict each other."""
+    networks, workloads, targets = config["networks"], config["workloads"], config["targets"]
+    yield from _unknown(("target",), config["target"], targets, "targets")
+    for name, file in networks.items():
+        if name in RESERVED_NETWORKS:
+            yield ("networks", name), f"the name {name!r} is reserved for the characterisation layers, choose another"
+        if not Path(file).is_file():
+            yield ("networks", name), f"found {file!r}, no such file"
+    for name, entry in config["groups"]["networks"].items():
+        yield from _unknown(("groups", "networks", name), name, networks, "networks")
+        if entry.get("starts", [0])[0] != 0 or sorted(entry.get("starts", [])) != entry.get("starts", []):
+            yield (
+                ("groups", "networks", name, "starts"),
+                f"found {entry['starts']}, allowed: ascending, starting with 0",
+            )
+    for name, entry in workloads.items():
+        for instance, spec in entry["instances"].items():
+            path = ("workloads", name, "instances", instance, "network")
+            yield from _unknown(path, spec["network"], networks, "networks")
+    for target, spec in targets.items():
+        for i, name in enumerate(spec.get("networks", ())):
+            yield from _unknown(("targets", target, "networks", i), name, networks, "networks")
+        for i, name in enumerate(spec.get("workloads", ())):
+            yield from _unknown(("targets", target, "workloads", i), name, workloads, "workloads")
+        profiled = target_networks(config, target)
+        for name in target_workloads(config, target):
+            for instance in workloads[name]["instances"].values():
+                if instance["network"] not in profiled:
+                    message = f"workload {name!r} needs network {instance['network']!r}, found: {', '.join(profiled)}"
+                    yield ("targets", target, "networks"), message
+    for section, low, high in (("measure", "min_samples", "max_samples"), ("run", "min_iterations", "max_iterations")):
+        if config[section][low] > config[section][high]:
+            yield (
+                (section, high),
+                f"found {config[section][high]}, allowed: at least {low}, which is {config[section][low]}",
+            )
+
+
+def _unknown(path: KeyPath, name: str, known: Iterable[str], section: str) -> Iterable[tuple[KeyPath, str]]:
+    if name not in known:
+        listed = list(known)
+        yield path, f"{name!r} is not in `{section}`, found there: {', '.join(listed)}{suggestion(name, listed)}"
+
+
+def _place(config: Any, path: KeyPath, files: Sequence[Path]) -> str:
+    """``file:line: a.b.c: `` of the first of `files` that holds the key with the value found, or --config if none does.
+
+    A key that is nowhere (it is missing) is placed where the nearest key above it stands.
+    """
+    key = f"{'.'.join(map(str, path))}: " if path else ""
+    present, value = _look_up(config, path)
+    for depth in range(len(path), 0, -1):
+        for file in files:
+            found = _line(file, path[:depth], value if depth == len(path) else None)
+            if found is not None:
+                return f"{file}:{found}: {key}"
+        if present:
+            return f"{COMMAND_LINE}: {key}"
+    return f"{files[0]}: {key}" if files else key
+
+
+def _look_up(value: Any, path: KeyPath) -> tuple[bool, Any]:
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return False, None
+    return True, value
+
+
+def _line(file: Path, path: KeyPath, value: Any) -> int | None:
+    """The line of the key at `path` in a YAML or JSON `file`; None if it is not there or holds another plain value."""
+    with Path(file).open(encoding="utf-8") as stream:
+        node = yaml.compose(stream, yaml.SafeLoader)
+    line = 1
+    for part in path:
+        found: tuple[yaml.Node, yaml.Node] | None = None
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, entry) for key, entry in node.value if key.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = (node.value[part], node.value[part])
+        if found is None:
+            return None
+        line, node = found[0].start_mark.line + 1, found[1]
+    if isinstance(node, yaml.ScalarNode) and isinstance(value, (str, int, float)):
+        return line if yaml.safe_load(yaml.serialize(node)) == value else None
+    return line

@@ -1,0 +1,47 @@
+"""What a job says while it works: progress on the terminal and in its log file, and a user's mistake in one line."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from multidnn.errors import InputError
+
+LOGGER = "multidnn"
+
+
+@contextmanager
+def job_log(path: str | Path) -> Iterator[logging.Logger]:
+    """Send the messages of `multidnn` (level INFO and above) to standard error and to a fresh file at `path`.
+
+    An `InputError` becomes one line ``error: ...`` in both and exit code 1, without a traceback. Anything else is a
+    defect: its traceback goes to the file too, and it is raised on.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger(LOGGER)
+    level, propagate = logger.level, logger.propagate
+    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(file)
+    logger.addHandler(terminal)
+    try:
+        yield logger
+    except InputError as error:
+        logger.error("error: %s", error)
+        raise SystemExit(1) from None
+    except Exception:
+        logger.removeHandler(terminal)  # the interpreter prints it there
+        logger.exception("the job failed")
+        raise
+    finally:
+        for handler in (file, terminal):
+            logger.removeHandler(handler)
+        file.close()
+        logger.setLevel(level)
+        logger.propagate = propagate
