@@ -1,0 +1,1 @@
+"""Measuring honestly: warm-up, sampling, stability, environment facts, and the tables that come of it."""

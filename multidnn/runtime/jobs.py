@@ -1,0 +1,193 @@
+"""The run job of the pipeline: every schedule of a workload, interleaved, compared with the single-accelerator result."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from multidnn.errors import InputError
+from multidnn.files import read_json, write_json
+from multidnn.measure.lock import machine_lock
+from multidnn.measure.sidecar import environment
+from multidnn.runtime.runner import Iteration, Runner, Values
+from multidnn.schedule.schedule import Schedule
+from multidnn.schedule.workload import Workload
+from multidnn.targets.host.target import HostTarget
+
+_log = logging.getLogger(__name__)
+
+# fp32 sums in another order differ by about 1e-6 of the largest value per layer; a stale tensor differs by its whole
+RELATIVE_TOLERANCE = 1e-3
+_INPUT_SETS = 2
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How long to run a workload (the `run:` block of config.yaml).
+
+    Attributes:
+        warmup: rounds that are run and thrown away; one round is one iteration of each schedule.
+        min_iterations: rounds that are always run.
+        max_iterations: rounds after which the job stops even if time is left.
+        budget_s: seconds of running, once `min_iterations` is reached.
+        seed: seed of the inputs and of the order of schedulers within a round.
+    """
+
+    warmup: int = 2
+    min_iterations: int = 12
+    max_iterations: int = 40
+    budget_s: float = 20.0
+    seed: int = 2024
+
+
+def read_schedules(paths: Sequence[Path]) -> tuple[list[Schedule], dict[str, str]]:
+    """Return the schedules in `paths`, and the reasons of those files that say why there is none."""
+    schedules, absent = [], {}
+    for path in paths:
+        content = read_json(path)
+        if "absent" in content:
+            absent[Path(path).stem] = str(content["absent"])
+        else:
+            schedules.append(Schedule.from_dict(content, str(path)))
+    return schedules, absent
+
+
+def run_workload(
+    target: HostTarget,
+    workload: Workload,
+    network_dirs: Mapping[str, Path],
+    schedule_paths: Sequence[Path],
+    chip_runtimes: Mapping[str, str],
+    options: RunOptions,
+    out_json: Path,
+) -> None:
+    """Run every schedule of `workload` in turn, round after round, and write runs/{workload}.json.
+
+    The order of the schedulers is shuffled in each round, and the inputs alternate between two sets, so that a tensor
+    left over from the iteration before cannot pass for right.
+
+    Args:
+        network_dirs: network name to its exported directory.
+        schedule_paths: schedule files of this workload; files that say why there is no schedule are skipped.
+        chip_runtimes: network name to the runtime for the chip used whole (`measure.whole.read_chip_runtimes`).
+
+    Raises:
+        InputError: a schedule does not fit, or a worker died; nothing is written then.
+    """
+    schedules, absent = read_schedules(schedule_paths)
+    if not schedules:
+        raise InputError(f"workload {workload.name!r}: there is no schedule to run: {absent}")
+    rng = np.random.default_rng(options.seed)
+    iterations: list[dict[str, Any]] = []
+    handovers: dict[str, list[float]] = {s.scheduler: [] for s in schedules}
+    with (
+        machine_lock(),
+        Runner(target, workload, network_dirs, schedules, chip_runtimes) as runner,
+    ):
+        _log.info("run: %s: %s", workload.name, ", ".join(runner.schedulers))
+        comparison = _Comparison(runner, target.accelerators[0], rng)
+        deadline = 0.0
+        for index in range(-options.warmup, options.max_iterations):
+            if index == 0:
+                deadline = monotonic() + options.budget_s
+            if index >= options.min_iterations and monotonic() > deadline:
+                break
+            for scheduler in rng.permutation(np.array(runner.schedulers, dtype=object)):
+                iteration = comparison.run(scheduler, index)
+                if index >= 0:
+                    iterations.append(_record(scheduler, index, iteration))
+                    handovers[scheduler] += [s.handover_ms for s in iteration.segments if s.handover_ms is not None]
+            if index >= 0 and index % 5 == 0:
+                _log.info("run: %s: round %d of at most %d", workload.name, index + 1, options.max_iterations)
+        facts = environment(target)
+    # sleeping workers of the chip used whole wake through the operating system; the gate's own cost is the placed one
+    placed = [ms for s in schedules if s.placement is not None for ms in handovers[s.scheduler]]
+    write_json(
+        out_json,
+        {
+            "workload": workload.name,
+            "target": target.name,
+            "iterations": iterations,
+            "sync_overhead_ms": float(np.median(placed)) if placed else None,
+            "outputs": comparison.outputs(),
+            "handover_ms": handovers,
+            "absent": absent,
+            "options": asdict(options),
+            "chip_runtimes": {name: chip_runtimes.get(name) for name in workload.networks},
+            "environment": facts,
+        },
+    )
+
+
+class _Comparison:
+    """Runs iterations on alternating inputs and keeps the largest deviation from the single-accelerator result."""
+
+    def __init__(self, runner: Runner, accelerator: str, rng: np.random.Generator) -> None:
+        self._runner = runner
+        self._accelerator = accelerator
+        self._inputs: list[Values] = [
+            {
+                instance: {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in network.inputs.items()}
+                for instance, network in runner.networks.items()
+            }
+            for _ in range(_INPUT_SETS)
+        ]
+        self._references: list[Values] = []
+        for values in self._inputs:
+            runner.write_inputs(values)
+            self._references.append({instance: runner.run_alone(instance, accelerator) for instance in runner.networks})
+        self._error = dict.fromkeys(runner.networks, 0.0)
+        self._worst: dict[str, str | None] = dict.fromkeys(runner.networks)
+
+    def run(self, scheduler: str, index: int) -> Iteration:
+        """Run one iteration and compare every output of every instance."""
+        which = index % _INPUT_SETS
+        self._runner.write_inputs(self._inputs[which])
+        self._runner.clear_outputs()
+        iteration = self._runner.run(scheduler)
+        for instance, outputs in self._runner.outputs().items():
+            for name, value in outputs.items():
+                difference = float(np.max(np.abs(value - self._references[which][instance][name])))
+                # NaN, an output that nobody wrote, must win every comparison
+                if not difference <= self._error[instance]:
+                    self._error[instance] = difference if np.isfinite(difference) else float("inf")
+                    self._worst[instance] = scheduler
+        return iteration
+
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """Return the `outputs` entry of the run file; an output that was not written has max_abs_err null."""
+        result: dict[str, dict[str, Any]] = {}
+        for instance, error in self._error.items():
+            largest = max(
+                float(np.max(np.abs(value))) for values in self._references for value in values[instance].values()
+            )
+            tolerance = RELATIVE_TOLERANCE * largest
+            ok = error <= tolerance
+            if not ok:
+                _log.error(
+                    "run: outputs of %s under %s differ from those of %s alone by %g (allowed %g)",
+                    instance, self._worst[instance], self._accelerator, error, tolerance,
+                )  # fmt: skip
+            result[instance] = {
+                "max_abs_err": error if np.isfinite(error) else None,
+                "tolerance": tolerance,
+                "ok": ok,
+                "reference": self._accelerator,
+                "worst_scheduler": self._worst[instance],
+            }
+        return result
+
+
+def _record(scheduler: str, index: int, iteration: Iteration) -> dict[str, Any]:
+    return {
+        "scheduler": scheduler,
+        "index": index,
+        "makespan_ms": iteration.makespan_ms,
+        "finish_ms": iteration.finish_ms,
+        "segments": [[s.instance, s.first, s.last, s.accelerator, s.start_ms, s.end_ms] for s in iteration.segments],
+        "idle_ms": iteration.idle_ms,
+    }

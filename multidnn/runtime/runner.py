@@ -1,0 +1,251 @@
+"""Runs schedules of one workload on a target, one iteration at a time, with the caller's inputs."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multidnn.errors import InputError, suggestion
+from multidnn.networks.exported import ExportedNetwork
+from multidnn.runtime.plan import CHIP, Plan, make_plan
+from multidnn.schedule.schedule import Schedule
+from multidnn.schedule.workload import Workload
+from multidnn.targets.base import require
+from multidnn.targets.host.session import Timed
+from multidnn.targets.host.target import HostTarget
+from multidnn.targets.host.worker import Step, StepTimes
+
+Array = NDArray[np.float32]
+Values = dict[str, dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class SegmentTimes:
+    """One executed segment; ms since the common start. `handover_ms`: from the end of the segment it waited for to
+    its own start, None where it did not have to wait for another accelerator."""
+
+    instance: str
+    first: int
+    last: int
+    accelerator: str
+    start_ms: float
+    end_ms: float
+    handover_ms: float | None
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One synchronised execution of a workload.
+
+    Attributes:
+        makespan_ms: from the common start to the end of the last segment.
+        finish_ms: when each instance ended.
+        segments: in the order of their start.
+        idle_ms: the part of the makespan in which, on the chain of segments that decides it, no segment ran.
+    """
+
+    makespan_ms: float
+    finish_ms: dict[str, float]
+    segments: tuple[SegmentTimes, ...]
+    idle_ms: float
+
+
+class Runner:
+    """Workers of a target with the engines of a workload loaded; a context manager.
+
+    Args:
+        target: an opened target that can run.
+        workload: what runs together.
+        networks: network name to its exported directory (or an `ExportedNetwork`).
+        schedules: schedules of this workload, each run under its scheduler's name.
+        chip_runtimes: network name to the runtime for the chip used whole; needed by `whole` and `streams`.
+        timeout_s: an iteration that takes longer is given up.
+
+    Raises:
+        InputError: a schedule does not fit, a network is missing, or a worker failed; no process is left behind.
+    """
+
+    def __init__(
+        self,
+        target: HostTarget,
+        workload: Workload,
+        networks: Mapping[str, Path | ExportedNetwork],
+        schedules: list[Schedule],
+        chip_runtimes: Mapping[str, str] | None = None,
+        timeout_s: float = 120.0,
+    ) -> None:
+        require(target, "run")
+        self._target = target
+        self.workload = workload
+        self._timeout_s = timeout_s
+        self.networks = _networks_by_instance(workload, networks)
+        self._plans = {s.scheduler: make_plan(s, workload, self.networks, target.accelerators) for s in schedules}
+        chip: dict[str, str] = {}
+        if any(not plan.spin for plan in self._plans.values()):
+            for instance in workload.instances:
+                if instance.network not in (chip_runtimes or {}):
+                    raise InputError(f"no runtime is known for network {instance.network!r} on the whole chip")
+                chip[instance.name] = (chip_runtimes or {})[instance.network]
+        events = max((len(plan.edges) for plan in self._plans.values()), default=0)
+        self._session = target.open_session(self.networks, chip=chip, events=events)
+        try:
+            self._session.load()
+            for name, plan in self._plans.items():
+                self._send_plan(name, plan)
+        except BaseException:
+            self._session.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and free the shared memory."""
+        self._session.close()
+
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        """Names under which schedules were given."""
+        return tuple(self._plans)
+
+    def process_ids(self) -> dict[str, int]:
+        """Return the process id of each worker."""
+        return self._session.process_ids()
+
+    def _send_plan(self, name: str, plan: Plan) -> None:
+        event = {edge: number for number, edge in enumerate(plan.edges)}
+        after: dict[int, list[int]] = {}
+        for source, target in plan.edges:
+            after.setdefault(source, []).append(event[source, target])
+        for worker, turn in plan.turns.items():
+            steps = []
+            for number in turn:
+                segment = plan.segments[number]
+                parts = ["whole"] if segment.accelerator == CHIP else range(segment.first, segment.last + 1)
+                steps.append(
+                    Step(
+                        calls=tuple(f"{segment.instance}/{part}" for part in parts),
+                        waits=tuple(event[source, number] for source in plan.before[number]),
+                        signals=tuple(after.get(number, ())),
+                    )
+                )
+            self._session.plan(worker, name, steps, plan.spin)
+
+    def write_inputs(self, inputs: Mapping[str, Mapping[str, ArrayLike]]) -> None:
+        """Copy `inputs` (instance, input name, float32 array of its shape) into shared memory.
+
+        Inputs that are not named keep what they had.
+
+        Raises:
+            InputError: an unknown instance or input, or a wrong shape.
+        """
+        for instance, values in inputs.items():
+            if instance not in self.networks:
+                known = ", ".join(self.networks)
+                raise InputError(f"unknown instance {instance!r}{suggestion(instance, self.networks)}; known: {known}")
+            shapes = self.networks[instance].inputs
+            for name, value in values.items():
+                if name not in shapes:
+                    raise InputError(f"instance {instance!r} has no input {name!r}; it has {', '.join(shapes)}")
+                array = np.asarray(value, dtype=np.float32)
+                if array.shape != shapes[name]:
+                    raise InputError(f"input {instance}/{name} has shape {array.shape}, expected {shapes[name]}")
+                self._session.tensor(instance, name)[...] = array
+
+    def outputs(self) -> Values:
+        """Return copies of every instance's outputs as the last iteration left them."""
+        return {
+            instance: {name: self._session.tensor(instance, name).copy() for name in network.outputs}
+            for instance, network in self.networks.items()
+        }
+
+    def run_alone(self, instance: str, accelerator: str) -> dict[str, Array]:
+        """Run `instance` from its first to its last group on one accelerator, alone, and return its outputs."""
+        network = self.networks[instance]
+        self._session.time(accelerator, [Timed(instance, group.index) for group in network.groups], 1)
+        return self.outputs()[instance]
+
+    def clear_outputs(self) -> None:
+        """Fill every output with NaN, so that one which is not written cannot pass for right."""
+        for instance, network in self.networks.items():
+            for name in network.outputs:
+                self._session.tensor(instance, name)[...] = np.nan
+
+    def run(self, scheduler: str) -> Iteration:
+        """Execute one iteration of the schedule given for `scheduler`, all workers started together.
+
+        Raises:
+            InputError: no such schedule, or a worker died or waited too long; every worker has been ended by then.
+        """
+        if scheduler not in self._plans:
+            raise InputError(f"no schedule {scheduler!r} was given; there are {', '.join(self._plans)}")
+        plan = self._plans[scheduler]
+        workers = [worker for worker, turn in plan.turns.items() if turn]
+        start, times = self._session.iterate(scheduler, workers, self._timeout_s)
+        steps = {
+            number: step for worker in workers for number, step in zip(plan.turns[worker], times[worker], strict=True)
+        }
+        return _iteration(plan, steps, start)
+
+
+def _networks_by_instance(
+    workload: Workload, networks: Mapping[str, Path | ExportedNetwork]
+) -> dict[str, ExportedNetwork]:
+    read: dict[str, ExportedNetwork] = {}
+    for name in workload.networks:
+        if name not in networks:
+            raise InputError(f"workload {workload.name!r} needs network {name!r}, which was not given")
+        given = networks[name]
+        read[name] = given if isinstance(given, ExportedNetwork) else ExportedNetwork.read(given)
+    return {instance.name: read[instance.network] for instance in workload.instances}
+
+
+def _iteration(plan: Plan, steps: Mapping[int, StepTimes], start_ns: int) -> Iteration:
+    begin = {number: (step.start_ns - start_ns) / 1e6 for number, step in steps.items()}
+    end = {number: (step.end_ns[-1] - start_ns) / 1e6 for number, step in steps.items()}
+    segments = []
+    for number, step in sorted(steps.items(), key=lambda item: begin[item[0]]):
+        segment = plan.segments[number]
+        # the hand-over is the time from the last partner's end, if this worker was waiting by then
+        partner = max((end[source] for source in plan.before[number]), default=None)
+        waited = partner is not None and (step.wait_ns - start_ns) / 1e6 < partner
+        segments.append(
+            SegmentTimes(
+                segment.instance,
+                segment.first,
+                segment.last,
+                segment.accelerator,
+                begin[number],
+                end[number],
+                begin[number] - partner if waited and partner is not None else None,
+            )
+        )
+    finish: dict[str, float] = {}
+    for done in segments:
+        finish[done.instance] = max(finish.get(done.instance, 0.0), done.end_ms)
+    return Iteration(max(end.values()), finish, tuple(segments), _idle_on_critical_chain(plan, begin, end))
+
+
+def _idle_on_critical_chain(plan: Plan, begin: Mapping[int, float], end: Mapping[int, float]) -> float:
+    """Walk back from the last segment to end, always to the predecessor that ended last, and add up the gaps."""
+    previous: dict[int, list[int]] = {number: list(plan.before[number]) for number in end}
+    for turn in plan.turns.values():
+        for earlier, later in itertools.pairwise(turn):
+            previous[later].append(earlier)
+    number = max(end, key=lambda candidate: end[candidate])
+    idle = 0.0
+    while previous[number]:
+        latest = max(previous[number], key=lambda candidate: end[candidate])
+        idle += begin[number] - end[latest]
+        number = latest
+    return idle + begin[number]

@@ -1,0 +1,250 @@
+"""Networks loaded on the accelerators of a host target, ready to be timed, co-run or executed by plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns, sleep
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from multidnn.networks.exported import ExportedNetwork
+from multidnn.targets.host import gate
+from multidnn.targets.host.arena import Layout, Slot, Tensor
+from multidnn.targets.host.crew import Crew
+from multidnn.targets.host.worker import Step, StepTimes
+
+if TYPE_CHECKING:
+    from multidnn.targets.host.target import HostTarget
+
+# gate events that the session itself uses, before those that plans number from 0
+_READY, _GO, _RUNNING, _STOP, _OWN_EVENTS = 0, 1, 2, 3, 4
+_START_DELAY_NS = 500_000
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One group to time: instance, group index, and how often it runs in a row within one sample."""
+
+    instance: str
+    group: int
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Background load: the memory-traffic generator at a share of its full speed (0..1]."""
+
+    duty: float
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Background load: groups of networks run over and over."""
+
+    groups: tuple[tuple[str, int], ...]
+
+
+def chip_worker(instance: str) -> str:
+    """Return the name of the worker that runs `instance` whole on all cores."""
+    return f"chip:{instance}"
+
+
+class HostSession:
+    """One worker per accelerator (and per instance for the chip used whole), with all tensors in one arena.
+
+    Use as a context manager. Every method raises `InputError` if a worker dies or reports an error.
+    """
+
+    def __init__(
+        self,
+        target: HostTarget,
+        instances: Mapping[str, ExportedNetwork],
+        chip: Mapping[str, str],
+        events: int,
+    ) -> None:
+        self._target = target
+        self._instances = dict(instances)
+        self._chip = dict(chip)
+        layout = Layout()
+        for instance, network in self._instances.items():
+            for group in network.groups:
+                for name, shape in {**group.inputs, **group.outputs}.items():
+                    layout.add(f"{instance}:{name}", shape)
+        self._slots = layout.slots
+        workers = dict(target.cores) | {chip_worker(instance): target.all_cores for instance in self._chip}
+        self._crew = Crew(workers, layout.size, _OWN_EVENTS + events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and free the shared memory."""
+        self._crew.close()
+
+    def load(self, only: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Load and bind engines: all groups, or those listed per instance, on every accelerator."""
+        self._load_groups(only)
+        for instance, runtime in self._chip.items():
+            network = self._instances[instance]
+            worker = chip_worker(instance)
+            self._crew.call(
+                worker,
+                "load",
+                key="whole",
+                runtime=runtime,
+                model=str(network.whole_path),
+                threads=len(self._target.all_cores),
+                shared=True,
+            )
+            self._bind(worker, f"{instance}/whole", "whole", instance, network.inputs, network.outputs)
+
+    def _load_groups(self, only: Mapping[str, Sequence[int]] | None) -> None:
+        loaded: set[tuple[str, int]] = set()
+        for instance, network in self._instances.items():
+            for group in network.groups:
+                if only is not None and group.index not in only.get(instance, ()):
+                    continue
+                key = f"{network.directory}/{group.index}"
+                for accelerator, cores in self._target.cores.items():
+                    if (key, 0) not in loaded:
+                        self._crew.send(
+                            accelerator,
+                            "load",
+                            key=key,
+                            runtime=self._target.runtimes[accelerator],
+                            model=str(group.path),
+                            threads=len(cores),
+                        )
+                if (key, 0) not in loaded:
+                    self._crew.receive(*self._target.cores)
+                    loaded.add((key, 0))
+                # one accelerator after the other: both write the same output tensor
+                for accelerator in self._target.cores:
+                    self._bind(accelerator, f"{instance}/{group.index}", key, instance, group.inputs, group.outputs)
+
+    def _bind(
+        self,
+        worker: str,
+        call: str,
+        engine: str,
+        instance: str,
+        inputs: Mapping[str, tuple[int, ...]],
+        outputs: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self._crew.call(
+            worker,
+            "bind",
+            call=call,
+            engine=engine,
+            inputs={name: self._slots[f"{instance}:{name}"] for name in inputs},
+            outputs={name: self._slots[f"{instance}:{name}"] for name in outputs},
+        )
+
+    def tensor(self, instance: str, name: str) -> Tensor:
+        """Return a view of a tensor of `instance` that crosses groups; every worker sees what is written to it."""
+        return self._crew.arena.tensor(self._slots[f"{instance}:{name}"])
+
+    def fill_inputs(self, rng: np.random.Generator) -> None:
+        """Write standard normal noise into every input of every instance."""
+        for instance, network in self._instances.items():
+            for name, shape in network.inputs.items():
+                self.tensor(instance, name)[...] = rng.standard_normal(shape, dtype=np.float32)
+
+    def process_ids(self) -> dict[str, int]:
+        """Return the process id of each worker."""
+        return self._crew.process_ids()
+
+    def time(self, accelerator: str, groups: Sequence[Timed], passes: int) -> list[list[float]]:
+        """Run `groups` in order, `passes` times, on `accelerator`; return milliseconds per pass and group."""
+        calls = [(f"{timed.instance}/{timed.group}", timed.repeats) for timed in groups]
+        times: list[list[float]] = self._crew.call(accelerator, "time_passes", calls=calls, passes=passes)
+        return times
+
+    def time_whole(self, instance: str, passes: int) -> list[float]:
+        """Run `instance` whole on all cores, `passes` times; return milliseconds per pass."""
+        worker = chip_worker(instance)
+        rows = self._crew.call(worker, "time_passes", calls=[(f"{instance}/whole", 1)], passes=passes)
+        return [row[0] for row in rows]
+
+    def start_background(self, accelerator: str, load: Traffic | Loop) -> None:
+        """Start `load` on `accelerator` and return once it runs."""
+        events = {"running": _RUNNING, "stop": _STOP}
+        if isinstance(load, Traffic):
+            self._crew.send(accelerator, "traffic", duty=load.duty, **events)
+        else:
+            self._crew.send(accelerator, "loop", calls=[f"{name}/{group}" for name, group in load.groups], **events)
+        self._crew.wait_signal(_RUNNING, 30, accelerator)
+
+    def stop_background(self, accelerator: str) -> Any:
+        """Stop the load on `accelerator`; return (bytes, seconds) of traffic, or the finished rounds of a loop."""
+        gate.signal(self._crew.events[_STOP])
+        return self._crew.receive(accelerator)[accelerator]
+
+    def peak_traffic(self, seconds: float) -> float:
+        """Run the traffic generator at full speed on all accelerators at once; return bytes per second together."""
+        accelerators = list(self._target.cores)
+        for accelerator in accelerators:
+            self.start_background(accelerator, Traffic(1.0))
+        sleep(seconds)
+        gate.signal(self._crew.events[_STOP], len(accelerators))
+        answers = self._crew.receive(*accelerators)
+        return float(sum(moved / taken for moved, taken in answers.values()))
+
+    def time_transition(
+        self, source: str, destination: str, slot: Slot, rounds: int
+    ) -> tuple[list[float], list[float], list[float]]:
+        """Hand a tensor from `source` to `destination` as a run does, `rounds` times.
+
+        Returns:
+            Per round, in ms: how long the source was held by signalling; from the signal to its arrival; by how much
+            the first read of the tensor was slower than a second one.
+        """
+        events = {"ready": _READY, "filled": _RUNNING}
+        self._crew.send(source, "hand_over", slot=slot, rounds=rounds, **events)
+        self._crew.send(destination, "take_over", slot=slot, rounds=rounds, **events)
+        answers = self._crew.receive(source, destination)
+        held, arrival, cold = [], [], []
+        for (begin, end), (received, first, second) in zip(answers[source], answers[destination], strict=True):
+            held.append((end - begin) / 1e6)
+            arrival.append((received - begin) / 1e6)
+            cold.append((first - second) / 1e6)
+        return held, arrival, cold
+
+    def slot(self, instance: str, name: str) -> Slot:
+        """Return where a tensor lies."""
+        return self._slots[f"{instance}:{name}"]
+
+    def plan(self, worker: str, name: str, steps: Sequence[Step], spin: bool) -> None:
+        """Give `worker` its part of a schedule; events in `steps` are numbered from 0 up to `events` of the session."""
+        shifted = [
+            Step(
+                step.calls,
+                tuple(_OWN_EVENTS + event for event in step.waits),
+                tuple(_OWN_EVENTS + event for event in step.signals),
+            )
+            for step in steps
+        ]
+        self._crew.call(worker, "plan", name=name, steps=shifted, spin=spin)
+
+    def iterate(self, name: str, workers: Sequence[str], timeout_s: float) -> tuple[int, dict[str, list[StepTimes]]]:
+        """Run the plan `name` once on `workers`, started together.
+
+        Returns:
+            The common start (monotonic ns) and the times of each worker's steps.
+        """
+        for worker in workers:
+            self._crew.send(worker, "iterate", name=name, ready=_READY, go=_GO, timeout_s=timeout_s)
+        for _ in workers:
+            self._crew.wait_signal(_READY, 30, *workers)
+        start = perf_counter_ns() + _START_DELAY_NS
+        self._crew.arena.start_time()[0] = start
+        gate.signal(self._crew.events[_GO], len(workers))
+        return start, self._crew.receive(*workers, timeout_s=timeout_s + 30)

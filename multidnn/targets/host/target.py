@@ -1,0 +1,88 @@
+"""The host target itself: which accelerators a configuration makes of this machine, and sessions on them."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multidnn.networks.exported import ExportedNetwork, GroupModel
+from multidnn.targets.host.cores import assign_cores, available_cores
+from multidnn.targets.host.engines import RUNTIMES, runtime_versions
+from multidnn.targets.host.session import HostSession
+
+
+class HostTarget:
+    """Accelerators are inference runtimes on disjoint cores of this machine.
+
+    Args:
+        name: key of the target in config.yaml.
+        spec: its value: ``accelerators: {name: {runtime, cores}}``.
+
+    Raises:
+        InputError: more accelerators than cores, or a core claimed twice.
+    """
+
+    kind = "host"
+    capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run"})
+
+    def __init__(self, name: str, spec: Mapping[str, Any]) -> None:
+        self.name = name
+        accelerators = spec["accelerators"]
+        self.cores = assign_cores(name, accelerators, available_cores())
+        self.runtimes = {key: str(value["runtime"]) for key, value in accelerators.items()}
+
+    @property
+    def accelerators(self) -> tuple[str, ...]:
+        """See `Target.accelerators`."""
+        return tuple(self.cores)
+
+    @property
+    def all_cores(self) -> tuple[int, ...]:
+        """The cores of all accelerators together: the chip used whole."""
+        return tuple(sorted(core for cores in self.cores.values() for core in cores))
+
+    @property
+    def chip_runtimes(self) -> tuple[str, ...]:
+        """Runtimes that the chip used whole may choose from."""
+        return tuple(RUNTIMES)
+
+    def facts(self) -> dict[str, Any]:
+        """See `Target.facts`."""
+        return {
+            "target": self.name,
+            "kind": self.kind,
+            "accelerators": {
+                name: {"runtime": self.runtimes[name], "cores": list(cores)} for name, cores in self.cores.items()
+            },
+            "runtime_versions": runtime_versions(),
+            "processor": _processor(),
+            "precision": "fp32",
+            "batch": 1,
+        }
+
+    def unsupported(self, network: ExportedNetwork, group: GroupModel, accelerator: str) -> str | None:
+        """See `Target.unsupported`: both runtimes take every group that the networks part can write."""
+        return None
+
+    def open_session(
+        self,
+        instances: Mapping[str, ExportedNetwork],
+        *,
+        chip: Mapping[str, str] | None = None,
+        events: int = 0,
+    ) -> HostSession:
+        """Return a session with the groups of each instance's network loaded on every accelerator.
+
+        Args:
+            instances: instance name to network; instances of one network share its engines.
+            chip: instance name to the runtime that runs it whole on all cores; None for no such workers.
+            events: gate events to make for plans.
+        """
+        return HostSession(self, instances, chip or {}, events)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith(("model name", "Model")):
+            return line.partition(":")[2].strip()
+    return platform.machine()
