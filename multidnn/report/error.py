@@ -23,7 +23,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
         InputError: the table is broken, or holds no placed schedule that was measured.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     rows = [
         row
@@ -64,12 +64,13 @@ def draw_error(summary_csv: Path, out: Path) -> None:
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
         axes.set_aspect("equal")
         for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 8)))
             axis.set_major_formatter(ScalarFormatter())
-            axis.set_minor_formatter(ScalarFormatter() if high / low < 12 else NullFormatter())
+            axis.set_minor_locator(NullLocator())
         axes.set_xlabel("measured median makespan (ms)")
         axes.set_ylabel("predicted makespan (ms)")
         axes.set_title(
-            f"error over {error['schedules']} schedules: median {error['median_pct']:.1f} %, "
+            f"error over {error['schedules']} schedules: median {error['median_pct']:.1f} %,\n"
             f"90th percentile {error['p90_pct']:.1f} %, worst {error['worst_pct']:.1f} %",
             fontweight="normal",
             fontsize=8.5,

@@ -47,7 +47,7 @@ def _bars(axes: "Axes", rows: Sequence[tables.Row], accelerators: Sequence[str],
         for x, (group, _, _) in enumerate(groups):
             pair = [cells.get((group, name)) for name in accelerators]
             times = [row["median_ms"] for row in pair if row is not None and row["median_ms"]]
-            if len(times) == 2:
+            if len(times) == 2 and max(times) > 1.05 * min(times):
                 high = max(row["median_ms"] + (row["std_ms"] or 0.0) for row in pair if row is not None)
                 slower = accelerators[int(np.argmax(times))]
                 axes.text(
