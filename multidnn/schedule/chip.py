@@ -28,7 +28,7 @@ def whole(workload: Workload, whole_csv: Path, target: str) -> Schedule:
         finish[instance.name] = now
     finish = {instance.name: finish[instance.name] for instance in workload.instances}
     throughput = value_of("throughput", tuple(finish.values()))
-    predicted = {
+    predicted: dict[str, object] = {
         "makespan_ms": now,
         "throughput_per_s": throughput if throughput < float("inf") else None,
         "finish_ms": finish,

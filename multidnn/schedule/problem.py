@@ -12,7 +12,7 @@ from multidnn.schedule.slowdown import Slowdown
 from multidnn.schedule.workload import Workload
 
 
-class Infeasible(InputError):
+class Infeasible(InputError):  # noqa: N818 - the name says what is the case
     """No schedule of the kind asked for exists; the message is the reason, fit for the summary."""
 
 

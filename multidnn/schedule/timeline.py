@@ -16,7 +16,7 @@ Order = tuple[tuple[Segment, ...], ...]
 """Per accelerator: its segments in turn."""
 
 
-class Deadlock(InputError):
+class Deadlock(InputError):  # noqa: N818 - the name says what happened
     """The order makes segments wait for each other, so it is not a schedule."""
 
 
@@ -159,7 +159,7 @@ def simulate(problem: Problem, placement: Placement, order: Order) -> Timeline:
     every = range(len(accelerators))
     while True:
         # all ends before all starts; what takes no time ends at once, so repeat until nothing more happens
-        while any([end_what_is_done(a) for a in every]) or any([start_what_may(a) for a in every]):
+        while any(end_what_is_done(a) for a in every) or any(start_what_may(a) for a in every):
             pass
         active = [(a, held.steps[0]) for a, held in enumerate(running) if held is not None]
         if not active:

@@ -1,0 +1,162 @@
+"""The placement problem as Z3 sees it: which accelerator each group takes, under bounds that no order can break.
+
+Boolean x[i, g, a]: group g of instance i runs on accelerator a. Every constraint is a pseudo-Boolean form
+``sum(cost * literal) <= limit`` whose left side never exceeds the true time of the timeline it bounds; costs are
+rounded down to whole units and limits up, so rounding never excludes a better schedule either.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import z3
+
+from multidnn.schedule.problem import Problem
+from multidnn.schedule.timeline import Placement
+
+UNITS = 20_000
+"""Whole units into which the incumbent's makespan is divided."""
+
+Atom = tuple[int, ...]
+"""(instance, group, accelerator) for a group, (instance, after_group, source, destination) for a transition."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Milliseconds per atom, and the instance whose finish time the sum bounds from below (None: the makespan)."""
+
+    costs: dict[Atom, float]
+    finishes: int | None
+
+
+def load_forms(problem: Problem) -> list[Form]:
+    """An accelerator does its groups and holds one at a time, so each one's sum is at most the makespan."""
+    forms = []
+    for accelerator in range(len(problem.accelerators)):
+        costs: dict[Atom, float] = {}
+        for i in range(len(problem.instances)):
+            for group, options in enumerate(problem.costs(i).groups):
+                cost = options[accelerator]
+                if cost is not None:
+                    costs[i, group, accelerator] = cost.time_ms
+            for (group, source, destination), (out_ms, in_ms) in problem.costs(i).transitions.items():
+                if source == accelerator:
+                    costs[i, group, source, destination] = out_ms
+                elif destination == accelerator:
+                    costs[i, group, source, destination] = in_ms
+        forms.append(Form(costs, None))
+    return forms
+
+
+def chain_forms(problem: Problem) -> list[Form]:
+    """The steps of an instance, and of those it waits for, follow each other, so their sum is at most its finish."""
+    return [
+        Form({atom: ms for i in path for atom, ms in _chain(problem, i).items()}, path[-1])
+        for last in range(len(problem.instances))
+        for path in _paths(problem.workload.predecessors(), last)
+    ]
+
+
+def _paths(waits: Sequence[Sequence[int]], last: int) -> Iterable[tuple[int, ...]]:
+    if not waits[last]:
+        yield (last,)
+    for previous in waits[last]:
+        for path in _paths(waits, previous):
+            yield (*path, last)
+
+
+def _chain(problem: Problem, instance: int) -> dict[Atom, float]:
+    costs: dict[Atom, float] = {}
+    for group, options in enumerate(problem.costs(instance).groups):
+        for accelerator, cost in enumerate(options):
+            if cost is not None:
+                costs[instance, group, accelerator] = cost.time_ms
+    for (group, source, destination), (out_ms, in_ms) in problem.costs(instance).transitions.items():
+        costs[instance, group, source, destination] = out_ms + in_ms
+    return costs
+
+
+class Encoding:
+    """Z3's side of the search: proposes placements that the bounds allow, and learns which ones cannot win."""
+
+    def __init__(self, problem: Problem, max_transitions: int | None, unit_ms: float) -> None:
+        """Build the variables and the transition limits; `unit_ms` is the rounding unit of all forms."""
+        self._problem = problem
+        self._unit = unit_ms
+        # finite domain: Booleans and pseudo-Boolean sums go to the SAT core
+        self._solver = z3.SolverFor("QF_FD")
+        self._literals: dict[Atom, Any] = {}
+        for i in range(len(problem.instances)):
+            costs = problem.costs(i)
+            for group, options in enumerate(costs.groups):
+                allowed = [a for a, cost in enumerate(options) if cost is not None]
+                for a in allowed:
+                    self._literals[i, group, a] = z3.Bool(f"x_{i}_{group}_{a}")
+                literals = [self._literals[i, group, a] for a in allowed]
+                self._solver.add(z3.Or(literals), z3.AtMost(*literals, 1))
+            moves = []
+            for group, source, destination in costs.transitions:
+                move = z3.Bool(f"move_{i}_{group}_{source}_{destination}")
+                self._literals[i, group, source, destination] = move
+                ends = self._literals[i, group, source], self._literals[i, group + 1, destination]
+                self._solver.add(z3.Or(z3.Not(ends[0]), z3.Not(ends[1]), move))
+                self._solver.add(z3.Implies(move, ends[0]), z3.Implies(move, ends[1]))
+                moves.append(move)
+            if max_transitions is not None and moves:
+                self._solver.add(z3.AtMost(*moves, max_transitions))
+
+    def require(self, form: Form, below_ms: float) -> None:
+        """Demand that the form's sum stays below `below_ms`; infinity demands nothing."""
+        if math.isfinite(below_ms):
+            terms = [(self._literals[atom], math.floor(ms / self._unit)) for atom, ms in form.costs.items()]
+            terms = [(literal, units) for literal, units in terms if units > 0]
+            if terms:
+                # the true sum is below the limit, so the rounded-down sum is at most the limit rounded up
+                self._solver.add(z3.PbLe(terms, math.ceil(below_ms / self._unit)))
+
+    def refute(self, instances: Iterable[int], placement: Placement) -> None:
+        """Learn that no schedule with these instances placed as in `placement` can win."""
+        self._solver.add(
+            z3.Or([z3.Not(self._literals[i, g, a]) for i in instances for g, a in enumerate(placement[i])])
+        )
+
+    def propose(self, timeout_s: float) -> Placement | bool | None:
+        """A placement that all constraints allow, False if there is none (proved), None if time ran out."""
+        if timeout_s <= 0:
+            return None
+        self._solver.set("timeout", max(1, int(timeout_s * 1000)))
+        answer = self._solver.check()
+        if answer == z3.unsat:
+            return False
+        if answer == z3.unknown:
+            return None
+        model = self._solver.model()
+        return tuple(
+            tuple(
+                next(
+                    a
+                    for a, cost in enumerate(options)
+                    if cost is not None and z3.is_true(model[self._literals[i, group, a]])
+                )
+                for group, options in enumerate(self._problem.costs(i).groups)
+            )
+            for i in range(len(self._problem.instances))
+        )
+
+    def attempt(self) -> "Attempt":
+        """A block whose requirements vanish at its end."""
+        return Attempt(self._solver)
+
+
+class Attempt:
+    """Context in which further constraints are tried and then dropped."""
+
+    def __init__(self, solver: Any) -> None:
+        self._solver = solver
+
+    def __enter__(self) -> None:
+        self._solver.push()
+
+    def __exit__(self, *_: object) -> None:
+        self._solver.pop()

@@ -1,0 +1,59 @@
+"""exhaustive: every placement and every order, through the simulator; the plain reference for small cases."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+from multidnn.schedule.orders import below, cost_of
+from multidnn.schedule.patterns import placements_of
+from multidnn.schedule.problem import Problem
+from multidnn.schedule.timeline import Deadlock, Order, Placement, Segment, segments_of, simulate
+
+
+def exhaustive(
+    problem: Problem,
+    max_transitions: int | None,
+    found: Callable[[float, Placement, Order], None],
+    out_of_time: Callable[[], bool],
+) -> bool:
+    """Try everything; call `found(value, placement, order)` at each improvement.
+
+    Returns:
+        Whether everything was tried, so that the last one found is optimal; False when `out_of_time()` said so.
+    """
+    objective = problem.workload.objective
+    best = math.inf
+    each = [list(placements_of(problem.costs(i), max_transitions)) for i in range(len(problem.instances))]
+    for placement in product(*each):
+        for order in orders_of(placement, len(problem.accelerators)):
+            if out_of_time():
+                return False
+            try:
+                value = simulate(problem, placement, order).value(objective)
+            except Deadlock:
+                continue
+            if cost_of(objective, value) < below(best):
+                best = cost_of(objective, value)
+                found(value, placement, order)
+    return True
+
+
+def orders_of(placement: Placement, accelerators: int) -> Iterator[Order]:
+    """Every way to put the segments of each accelerator in turn, the segments of one instance in chain order."""
+    own = [
+        [
+            [(i, first, last) for first, last in segments_of(groups) if groups[first] == a]
+            for i, groups in enumerate(placement)
+        ]
+        for a in range(accelerators)
+    ]
+    yield from product(*(list(_merges(chains)) for chains in own))
+
+
+def _merges(chains: Sequence[Sequence[Segment]]) -> Iterator[tuple[Segment, ...]]:
+    if not any(chains):
+        yield ()
+    for i, chain in enumerate(chains):
+        if chain:
+            for rest in _merges([*chains[:i], chain[1:], *chains[i + 1 :]]):
+                yield (chain[0], *rest)

@@ -1,0 +1,216 @@
+"""haxconn: the best placement and order under contention, with Z3 closing the proof.
+
+Source: HaX-CoNN (PPoPP 2024), on the model of DESIGN.md section 5 instead of the artifact's simplified one.
+
+Z3 decides placements: it proposes one whose loads and chains could still beat the incumbent. A sweep then answers
+for a whole region around it: one instance, the pivot, takes every placement it may while the others stay, and the
+order search finds the best order of each by the simulator. What is better becomes the incumbent; either way the
+region is settled, and Z3 learns that. When Z3 finds no further placement (`unsat`), nothing can beat the
+incumbent, because every constraint it holds is a bound on all schedules or a region that has been searched.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_forms
+from multidnn.schedule.limits import earliest_finishes, limits
+from multidnn.schedule.orders import OrderSearch, below
+from multidnn.schedule.patterns import Pattern, count_placements, pattern_of, patterns, placements_of
+from multidnn.schedule.problem import Infeasible, Problem
+from multidnn.schedule.timeline import Order, Placement
+
+# beyond this many placements an instance is not swept as a whole; only the placement proposed is settled
+SWEEP_LIMIT = 20_000
+# what is left of the time limit for raising the bound when the proof does not close
+BOUND_SHARE = 0.15
+
+
+@dataclass
+class Incumbent:
+    """The best schedule so far; `cost` is its value, negated for throughput."""
+
+    cost: float
+    placement: Placement
+    order: Order
+
+
+class HaxConn:
+    """One solving run; `solve` returns the incumbent and the proved lower bound on the cost."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        max_transitions: int | None,
+        deadline: float,
+        improved: Callable[[Incumbent], None],
+    ) -> None:
+        """Prepare a run that stops at `deadline` (monotonic seconds) and calls `improved` at each better schedule."""
+        self._problem = problem
+        self._limit = max_transitions
+        self._started = monotonic()
+        self._deadline = deadline
+        self._improved = improved
+        self._search = OrderSearch(problem)
+        self._settled: list[tuple[tuple[int, ...], Placement]] = []
+        self._best: Incumbent | None = None
+        self._choices: dict[str, list[Pattern] | None] = {}
+
+    def solve(self, starts: Sequence[Placement]) -> tuple[Incumbent, float]:
+        """Search from the placements `starts`, to the proof or the deadline.
+
+        Raises:
+            Infeasible: no placement keeps to `max_transitions`.
+        """
+        earliest = earliest_finishes(self._problem, self._limit)
+        for i, end in enumerate(earliest):
+            if end == math.inf:
+                raise Infeasible(f"{self._problem.instances[i]} needs more than {self._limit} transitions")
+        for start in starts or [self._any_placement()]:
+            self._evaluate(start)
+        assert self._best is not None
+        objective = self._problem.workload.objective
+        self._descend(range(len(self._problem.instances)))
+        if self._best.cost == -math.inf:
+            return self._best, self._best.cost
+        # the makespan of the incumbent sets the scale, also for throughput
+        horizon = limits("latency", sum(pattern.chain for pattern in self._patterns(self._best)), earliest).makespan
+        encoding = Encoding(self._problem, self._limit, horizon / UNITS)
+        forms = chain_forms(self._problem) + load_forms(self._problem)
+        proved = self._least_cost(earliest)
+        if self._prove(encoding, forms, earliest):
+            return self._best, self._best.cost
+        return self._best, self._raise_bound(encoding, forms, earliest, objective, proved)
+
+    def _patterns(self, incumbent: Incumbent) -> tuple[Pattern, ...]:
+        return patterns(self._problem, incumbent.placement)
+
+    def _any_placement(self) -> Placement:
+        return tuple(next(placements_of(self._problem.costs(i), self._limit)) for i in self._instances())
+
+    def _instances(self) -> range:
+        return range(len(self._problem.instances))
+
+    def _least_cost(self, earliest: tuple[float, ...]) -> float:
+        if self._problem.workload.objective == "latency":
+            return max(earliest)
+        return -sum(1000 / end if end > 0 else math.inf for end in earliest)
+
+    def _evaluate(self, placement: Placement) -> bool:
+        """Find the placement's best order if it beats the incumbent, and make it the incumbent."""
+        return self._try(patterns(self._problem, placement))
+
+    def _try(self, chosen: Sequence[Pattern]) -> bool:
+        found = self._search.best(chosen, math.inf if self._best is None else self._best.cost)
+        if found is None:
+            return False
+        self._best = Incumbent(found[0], tuple(pattern.groups for pattern in chosen), found[1])
+        self._improved(self._best)
+        return True
+
+    def _patterns_of(self, instance: int) -> list[Pattern] | None:
+        """Every placement the instance may take, shortest chain first; None if there are too many to sweep."""
+        network = self._problem.workload.instances[instance].network
+        if network not in self._choices:
+            costs = self._problem.costs(instance)
+            every = None
+            if count_placements(costs, self._limit) <= SWEEP_LIMIT:
+                accelerators = len(self._problem.accelerators)
+                every = [pattern_of(costs, groups, accelerators) for groups in placements_of(costs, self._limit)]
+                every.sort(key=lambda pattern: pattern.chain)
+            self._choices[network] = every
+        return self._choices[network]
+
+    def _sweep(self, placement: Placement, pivot: int) -> bool | None:
+        """Settle every placement of `pivot` beside the others as they are.
+
+        Returns:
+            Whether the incumbent improved; None if the deadline came first and the region is not settled.
+        """
+        every = self._patterns_of(pivot)
+        chosen = list(patterns(self._problem, placement))
+        others = tuple(i for i in self._instances() if i != pivot)
+        improved = False
+        if every is None:
+            every, others = [chosen[pivot]], tuple(self._instances())
+        # what is likely good first, so that the rest is cut early
+        ranked = []
+        for pattern in every:
+            chosen[pivot] = pattern
+            ranked.append((self._search.lower_bound(chosen), pattern))
+        ranked.sort(key=lambda entry: entry[0])
+        for bound, pattern in ranked:
+            assert self._best is not None
+            if bound >= below(self._best.cost):
+                break
+            if monotonic() > self._deadline:
+                return None
+            chosen[pivot] = pattern
+            improved = self._try(chosen) or improved
+        self._settled.append((others, placement))
+        return improved
+
+    def _descend(self, order: Sequence[int]) -> bool:
+        """Sweep around the incumbent, one pivot after another, until no pivot improves it."""
+        idle = 0
+        while idle < len(order):
+            for pivot in order:
+                assert self._best is not None
+                improved = self._sweep(self._best.placement, pivot)
+                if improved is None:
+                    return False
+                idle = 0 if improved else idle + 1
+                if idle >= len(order):
+                    break
+        return True
+
+    def _learn(self, encoding: Encoding) -> None:
+        for others, placement in self._settled:
+            encoding.refute(others, placement)
+        self._settled.clear()
+
+    def _prove(self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...]) -> bool:
+        """Let Z3 propose and the sweep settle until nothing is left; False if time ran out."""
+        stop = self._deadline - BOUND_SHARE * (self._deadline - self._started)
+        level = math.inf
+        turn = 0
+        while True:
+            assert self._best is not None
+            self._learn(encoding)
+            if self._best.cost < level:
+                level = self._best.cost
+                bounds = limits(self._problem.workload.objective, level, earliest)
+                for form in forms:
+                    encoding.require(form, bounds.of(form))
+            proposed = encoding.propose(stop - monotonic())
+            if proposed is False:
+                return True
+            if proposed is None or proposed is True:
+                return False
+            turn += 1
+            improved = self._sweep(proposed, turn % len(earliest))
+            if improved is None or (improved and not self._descend(self._instances())):
+                return False
+
+    def _raise_bound(
+        self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...], objective: str, proved: float
+    ) -> float:
+        """Bisect for the highest cost below which Z3 still proves that there is nothing."""
+        assert self._best is not None
+        self._learn(encoding)
+        low, high = proved, self._best.cost
+        while high - low > 1e-4 * abs(high):
+            middle = (low + high) / 2
+            with encoding.attempt():
+                bounds = limits(objective, middle, earliest)
+                for form in forms:
+                    encoding.require(form, bounds.of(form))
+                answer = encoding.propose((self._deadline - monotonic()) / 2)
+            if answer is False:
+                low = middle
+            else:
+                high = middle
+            if monotonic() > self._deadline - 0.05:
+                break
+        return low

@@ -1,0 +1,148 @@
+"""The one entrance to the schedulers: by name, with a time limit, to a schedule that the simulator has checked."""
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+from multidnn.errors import InputError, suggestion
+from multidnn.schedule.orders import cost_of
+from multidnn.schedule.problem import Infeasible, Problem
+from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
+from multidnn.schedule.timeline import Order, Placement, simulate
+
+SCHEDULERS = ("serial", "naive", "haxconn", "exhaustive")
+"""What `solve` accepts."""
+
+_ON_THE_CHIP = ("whole", "streams")
+
+Report = Callable[[float, float], None]
+"""Called at each better schedule with the seconds since the start and its value."""
+
+
+def solve(
+    problem: Problem,
+    scheduler: str,
+    *,
+    target: str = "",
+    max_transitions: int | None = None,
+    time_limit_s: float = 30.0,
+    on_incumbent: Report | None = None,
+) -> Schedule:
+    """Schedule `problem`.
+
+    Args:
+        problem: workload and costs; its workload says the objective.
+        scheduler: one of `SCHEDULERS`.
+        target: the name written into the schedule.
+        max_transitions: changes of accelerator allowed per instance (None: any number); binds haxconn and
+            exhaustive only.
+        time_limit_s: haxconn and exhaustive stop here with the best so far, status "feasible".
+        on_incumbent: see `Report`.
+
+    Raises:
+        Infeasible: no schedule of this kind exists; the message is the reason.
+        InputError: the scheduler is unknown, or nothing was found within the time limit.
+    """
+    require_scheduler(scheduler)
+    started = monotonic()
+    objective = problem.workload.objective
+    incumbents: list[tuple[float, float]] = []
+
+    def note(value: float) -> None:
+        incumbents.append((monotonic() - started, value))
+        if on_incumbent is not None:
+            on_incumbent(*incumbents[-1])
+
+    bound = None
+    limit = None
+    if scheduler in ("serial", "naive"):
+        placement, order = _baseline(problem, scheduler)
+        note(simulate(problem, placement, order).value(objective))
+    else:
+        limit = max_transitions
+        run = _haxconn if scheduler == "haxconn" else _exhaustive
+        placement, order, bound = run(problem, max_transitions, started + time_limit_s, note)
+    # whatever found it, what is written is what the simulator says of the checked names
+    names = named_placement(problem, placement), named_order(problem, order)
+    timeline = simulate(problem, *check(problem, *names, limit, scheduler))
+    value = timeline.value(objective)
+    if not math.isfinite(value):
+        raise InputError(
+            f"workload {problem.workload.name}: an instance takes no time at all, so its throughput is not defined"
+        )
+    proved = bound is not None and abs(value - bound) <= 1e-6 * abs(value)
+    return Schedule(
+        workload=problem.workload.name,
+        target=target,
+        scheduler=scheduler,
+        objective=objective,
+        max_transitions=limit,
+        status="optimal" if proved else "feasible",
+        value=value,
+        bound=bound if bound is None or math.isfinite(bound) else None,
+        predicted=predicted(timeline),
+        placement=names[0],
+        order=names[1],
+        solve_s=monotonic() - started,
+        incumbents=tuple(incumbents),
+    )
+
+
+def require_scheduler(scheduler: str) -> None:
+    """Raise an `InputError` that names what is available unless `scheduler` is one of `SCHEDULERS`."""
+    if scheduler in _ON_THE_CHIP:
+        raise InputError(
+            f"scheduler {scheduler!r} uses the chip whole and places nothing, so there is nothing to solve; "
+            f"available: {', '.join(SCHEDULERS)}"
+        )
+    if scheduler not in SCHEDULERS:
+        raise InputError(
+            f"scheduler {scheduler!r} is not available; available: {', '.join(SCHEDULERS)}"
+            + suggestion(scheduler, SCHEDULERS)
+        )
+
+
+def _baseline(problem: Problem, scheduler: str) -> tuple[Placement, Order]:
+    if scheduler == "serial":
+        from multidnn.schedule.serial import serial
+
+        return serial(problem)
+    from multidnn.schedule.naive import naive
+
+    return naive(problem)
+
+
+def _haxconn(
+    problem: Problem, max_transitions: int | None, deadline: float, note: Callable[[float], None]
+) -> tuple[Placement, Order, float | None]:
+    from multidnn.schedule.haxconn import HaxConn
+
+    starts = []
+    for baseline in ("serial", "naive"):
+        try:
+            starts.append(_baseline(problem, baseline)[0])
+        except Infeasible:
+            continue
+    sign = cost_of(problem.workload.objective, 1.0)
+    best, bound = HaxConn(problem, max_transitions, deadline, lambda found: note(sign * found.cost)).solve(starts)
+    return best.placement, best.order, sign * bound
+
+
+def _exhaustive(
+    problem: Problem, max_transitions: int | None, deadline: float, note: Callable[[float], None]
+) -> tuple[Placement, Order, float | None]:
+    from multidnn.schedule.exhaustive import exhaustive
+
+    best: list[tuple[float, Placement, Order]] = []
+
+    def found(value: float, placement: Placement, order: Order) -> None:
+        best.append((value, placement, order))
+        note(value)
+
+    complete = exhaustive(problem, max_transitions, found, lambda: monotonic() > deadline)
+    if not best and complete:
+        raise Infeasible(f"an instance needs more than {max_transitions} transitions")
+    if not best:
+        raise InputError("exhaustive found no schedule within the time limit: raise it, or take haxconn")
+    value, placement, order = best[-1]
+    return placement, order, value if complete else None
