@@ -14,6 +14,8 @@ SCHEMA = Path("schemas") / "config.schema.yaml"
 COMMAND_LINE = "--config"
 # results/networks/convolution holds the characterisation layers
 RESERVED_NETWORKS = ("convolution",)
+# results/networks holds the networks of all targets
+RESERVED_TARGETS = ("networks",)
 # these use the chip whole, which tables recorded elsewhere cannot say anything about
 WHOLE_CHIP = ("whole", "streams")
 
@@ -84,9 +86,9 @@ def schedulers_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def group_options(config: Mapping[str, Any], network: str) -> dict[str, Any]:
-    """``{"count": int, "starts": list or None}`` of `network`."""
+    """``{"count": int or None, "starts": list or None}`` of `network`; None leaves the choice to the networks part."""
     own = config["groups"]["networks"].get(network, {})
-    return {"count": own.get("count", config["groups"]["count"]), "starts": own.get("starts")}
+    return {"count": own.get("count", config["groups"].get("count")), "starts": own.get("starts")}
 
 
 def _workload(config: Mapping[str, Any], name: str, place: str) -> None:
@@ -189,6 +191,8 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
             path = ("workloads", name, "instances", instance, "network")
             yield from _unknown(path, spec["network"], networks, "networks")
     for target, spec in targets.items():
+        if target in RESERVED_TARGETS:
+            yield ("targets", target), f"the name {target!r} is reserved, as results/{target} holds all networks"
         for i, name in enumerate(spec.get("networks", ())):
             yield from _unknown(("targets", target, "networks", i), name, networks, "networks")
         for i, name in enumerate(spec.get("workloads", ())):

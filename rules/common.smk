@@ -1,0 +1,248 @@
+"""The validated configuration, and the paths and parameters that rules take from it."""
+
+import re
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from multidnn import config as settings
+from multidnn.errors import InputError
+from multidnn.hashing import package_hash
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+CONVOLUTIONS = [
+    f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)
+]
+
+
+def _configuration_files():
+    """Files that the configuration was merged from, the winning one first."""
+    files = list(workflow.overwrite_configfiles or ())[::-1] + ["config.yaml"]
+    return [Path(os.path.relpath(file)) for file in files if Path(file).is_file()]
+
+
+try:
+    config.update(
+        settings.validate(config, Path(workflow.basedir), _configuration_files())
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def _any_of(names):
+    """A pattern that matches exactly `names`, or nothing if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+HOST = _any_of(settings.targets_of_kind(config, "host"))
+RECORDED = _any_of(settings.targets_of_kind(config, "recorded"))
+SAMPLING = {**config["measure"], "seed": config["seed"]}
+RUNNING = {**config["run"], "seed": config["seed"]}
+HOST_SCHEDULERS = settings.schedulers_of_kind(config, "host")
+RECORDED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
+
+
+def _kind(target):
+    return config["targets"][target]["kind"]
+
+
+def _used_networks(workload):
+    return list(
+        dict.fromkeys(
+            spec["network"]
+            for spec in config["workloads"][workload]["instances"].values()
+        )
+    )
+
+
+def _drawn_networks(target):
+    """Networks with figures of their own: those measured, or those that recorded tables are used for."""
+    if _kind(target) == "host":
+        return settings.target_networks(config, target)
+    return list(
+        dict.fromkeys(
+            name
+            for load in settings.target_workloads(config, target)
+            for name in _used_networks(load)
+        )
+    )
+
+
+# parameters of rules, from their wildcards
+
+
+def target_spec(wildcards):
+    return settings.target_spec(config, wildcards.target)
+
+
+def network_groups(wildcards):
+    return settings.group_options(config, wildcards.network)
+
+
+def network_source(wildcards):
+    return config["networks"].get(
+        wildcards.network, f"networks.{wildcards.network} of config.yaml"
+    )
+
+
+def workload_form(wildcards):
+    return settings.workload_dict(config, wildcards.workload)
+
+
+def target_workload_forms(wildcards):
+    return [
+        settings.workload_dict(config, name)
+        for name in settings.target_workloads(config, wildcards.target)
+    ]
+
+
+# inputs of rules, from their wildcards
+
+
+def target_network_files(wildcards):
+    return expand(
+        "results/networks/{network}/network.json",
+        network=settings.target_networks(config, wildcards.target),
+    )
+
+
+def target_network_models(wildcards):
+    return expand(
+        "results/networks/{network}/models",
+        network=settings.target_networks(config, wildcards.target),
+    )
+
+
+def target_layer_tables(wildcards):
+    names = settings.target_networks(config, wildcards.target)
+    return expand(
+        "results/{target}/layer/{network}.{form}",
+        target=wildcards.target,
+        network=names,
+        form=["csv"],
+    )
+
+
+def target_layer_sidecars(wildcards):
+    names = settings.target_networks(config, wildcards.target)
+    return expand(
+        "results/{target}/layer/{network}.{form}",
+        target=wildcards.target,
+        network=names,
+        form=["json"],
+    )
+
+
+def workload_network_files(wildcards):
+    return expand(
+        "results/networks/{network}/network.json",
+        network=_used_networks(wildcards.workload),
+    )
+
+
+def workload_network_models(wildcards):
+    return expand(
+        "results/networks/{network}/models", network=_used_networks(wildcards.workload)
+    )
+
+
+def target_schedules(wildcards):
+    return schedules_of(wildcards.target)
+
+
+def target_runs(wildcards):
+    return runs_of(wildcards.target)
+
+
+def target_report_items(wildcards):
+    return report_items_of(wildcards.target)
+
+
+# what a target has to show
+
+
+def exported_networks(target):
+    return expand(
+        [
+            "results/networks/{network}/network.json",
+            "results/networks/{network}/models",
+        ],
+        network=settings.target_networks(config, target),
+    )
+
+
+def table_of(target, stem):
+    forms = ["csv", "json"] + (
+        ["yaml"] if stem == "emc_results" and _kind(target) == "host" else []
+    )
+    return expand(
+        "results/{target}/{stem}.{form}", target=target, stem=stem, form=forms
+    )
+
+
+def schedules_of(target):
+    return expand(
+        "results/{target}/schedules/{workload}/{scheduler}.json",
+        target=target,
+        workload=settings.target_workloads(config, target),
+        scheduler=settings.schedulers_of_kind(config, _kind(target)),
+    )
+
+
+def runs_of(target):
+    return expand(
+        "results/{target}/runs/{workload}.json",
+        target=target,
+        workload=settings.target_workloads(config, target),
+    )
+
+
+def measured(target, what):
+    """Files that only a target with a machine behind it has; on another the rule says so when it is asked for."""
+    if _kind(target) == "host":
+        return runs_of(target) if what == "runs" else table_of(target, what)
+
+    def refuse(wildcards):
+        raise WorkflowError(
+            f"{what}: target {target!r} is of kind recorded, which has tables, schedules and predictions but nothing to "
+            f"measure or run; choose a target of kind host (--config target=NAME), found: {', '.join(config['targets'])}"
+        )
+
+    return refuse
+
+
+def report_items_of(target):
+    figures = f"results/{target}/figures"
+    names = (
+        ["contention", "demand", "error", "heatmap"]
+        if _kind(target) == "host"
+        else ["contention", "demand"]
+    )
+    return [
+        f"results/{target}/summary.csv",
+        f"results/{target}/summary.html",
+        *expand(f"{figures}/{{name}}.svg", name=names),
+        *expand(
+            f"{figures}/{{what}}/{{network}}.svg",
+            what=["layers", "transitions"],
+            network=_drawn_networks(target),
+        ),
+        *expand(
+            f"{figures}/timelines/{{load}}.svg",
+            load=settings.target_workloads(config, target),
+        ),
+        *(path.replace("/schedules/", "/traces/") for path in schedules_of(target)),
+    ]
+
+
+def results_of(target):
+    tables = ["layer_results", "transition_results", "emc_results"]
+    tables += ["whole_results"] if _kind(target) == "host" else []
+    return [
+        *(file for stem in tables for file in table_of(target, stem)),
+        f"results/{target}/contention.json",
+        *schedules_of(target),
+        *(runs_of(target) if _kind(target) == "host" else ()),
+        *report_items_of(target),
+        f"results/{target}/report.html",
+    ]

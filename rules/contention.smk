@@ -1,0 +1,35 @@
+rule characterise:
+    input:
+        networks=target_network_files,
+        models=target_network_models,
+        convolutions="results/networks/convolution",
+        emc="results/{target}/emc_results.csv",
+        layers="results/{target}/layer_results.csv",
+    output:
+        ensure("results/{target}/contention.json", non_empty=True),
+    log:
+        "results/{target}/logs/contention.log",
+    benchmark:
+        "results/{target}/benchmarks/contention.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    resources:
+        soc=1,
+    params:
+        convolutions=CONVOLUTIONS,
+        spec=target_spec,
+        sampling=SAMPLING,
+        library=package_hash(
+            "contention",
+            "measure",
+            "targets/base.py",
+            "targets/host",
+            "networks/exported.py",
+        ),
+    message:
+        "Measuring how the accelerators of {wildcards.target} slow each other down"
+    script:
+        "../scripts/characterise.py"

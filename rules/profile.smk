@@ -1,0 +1,112 @@
+rule profile_layers:
+    input:
+        network="results/networks/{network}/network.json",
+        models="results/networks/{network}/models",
+    output:
+        csv=ensure("results/{target}/layer/{network}.csv", non_empty=True),
+        json=ensure("results/{target}/layer/{network}.json", non_empty=True),
+    log:
+        "results/{target}/logs/layer/{network}.log",
+    benchmark:
+        "results/{target}/benchmarks/layer/{network}.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    resources:
+        soc=1,
+    params:
+        spec=target_spec,
+        sampling=SAMPLING,
+        library=package_hash(
+            "measure", "targets/base.py", "targets/host", "networks/exported.py"
+        ),
+    message:
+        "Timing the groups of {wildcards.network} on {wildcards.target}"
+    script:
+        "../scripts/profile_layers.py"
+
+
+rule merge_layers:
+    input:
+        tables=target_layer_tables,
+        sidecars=target_layer_sidecars,
+    output:
+        csv=ensure("results/{target}/layer_results.csv", non_empty=True),
+        json=ensure("results/{target}/layer_results.json", non_empty=True),
+    log:
+        "results/{target}/logs/layer_results.log",
+    benchmark:
+        "results/{target}/benchmarks/layer_results.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    params:
+        library=package_hash("measure/merge.py"),
+    message:
+        "Joining the layer tables of {wildcards.target}"
+    script:
+        "../scripts/merge_layers.py"
+
+
+rule profile_transitions:
+    input:
+        networks=target_network_files,
+        models=target_network_models,
+        layers="results/{target}/layer_results.csv",
+    output:
+        csv=ensure("results/{target}/transition_results.csv", non_empty=True),
+        json=ensure("results/{target}/transition_results.json", non_empty=True),
+    log:
+        "results/{target}/logs/transition_results.log",
+    benchmark:
+        "results/{target}/benchmarks/transition_results.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    resources:
+        soc=1,
+    params:
+        spec=target_spec,
+        sampling=SAMPLING,
+        library=package_hash(
+            "measure", "targets/base.py", "targets/host", "networks/exported.py"
+        ),
+    message:
+        "Measuring transitions between the accelerators of {wildcards.target}"
+    script:
+        "../scripts/profile_transitions.py"
+
+
+rule profile_whole:
+    input:
+        networks=target_network_files,
+        models=target_network_models,
+    output:
+        csv=ensure("results/{target}/whole_results.csv", non_empty=True),
+        json=ensure("results/{target}/whole_results.json", non_empty=True),
+    log:
+        "results/{target}/logs/whole_results.log",
+    benchmark:
+        "results/{target}/benchmarks/whole_results.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    resources:
+        soc=1,
+    params:
+        spec=target_spec,
+        sampling=SAMPLING,
+        library=package_hash(
+            "measure", "targets/base.py", "targets/host", "networks/exported.py"
+        ),
+    message:
+        "Timing whole networks on the whole of {wildcards.target}"
+    script:
+        "../scripts/profile_whole.py"

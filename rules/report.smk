@@ -1,0 +1,257 @@
+rule summarise:
+    input:
+        schedules=target_schedules,
+        runs=target_runs,
+    output:
+        csv=ensure("results/{target}/summary.csv", non_empty=True),
+        json=ensure("results/{target}/summary.json", non_empty=True),
+        page=report(
+            ensure("results/{target}/summary.html", non_empty=True),
+            caption="../report/summary.rst",
+            category="1. Summary",
+            labels={"what": "predicted and measured, all workloads"},
+        ),
+    log:
+        "results/{target}/logs/summary.log",
+    benchmark:
+        "results/{target}/benchmarks/summary.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    params:
+        workloads=target_workload_forms,
+        schedulers=HOST_SCHEDULERS,
+        library=package_hash("report", "schedule/workload.py"),
+    message:
+        "Summarising {wildcards.target}"
+    script:
+        "../scripts/summarise.py"
+
+
+use rule summarise as summarise_recorded with:
+    input:
+        schedules=target_schedules,
+    wildcard_constraints:
+        target=RECORDED,
+    params:
+        workloads=target_workload_forms,
+        schedulers=RECORDED_SCHEDULERS,
+        library=package_hash("report", "schedule/workload.py"),
+
+
+rule draw_error:
+    input:
+        "results/{target}/summary.csv",
+    output:
+        report(
+            ensure("results/{target}/figures/error.svg", non_empty=True),
+            caption="../report/error.rst",
+            category="1. Summary",
+            labels={"what": "prediction error"},
+        ),
+    log:
+        "results/{target}/logs/figures/error.log",
+    benchmark:
+        "results/{target}/benchmarks/figures/error.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    params:
+        library=package_hash("report"),
+    message:
+        "Drawing predicted against measured makespans of {wildcards.target}"
+    script:
+        "../scripts/draw_error.py"
+
+
+rule draw_workload:
+    input:
+        schedules=expand(
+            "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
+            scheduler=HOST_SCHEDULERS,
+        ),
+        run="results/{target}/runs/{workload}.json",
+        layers="results/{target}/layer_results.csv",
+        transitions="results/{target}/transition_results.csv",
+        emc="results/{target}/emc_results.csv",
+        contention="results/{target}/contention.json",
+    output:
+        timelines=report(
+            ensure(
+                "results/{target}/figures/timelines/{workload}.svg", non_empty=True
+            ),
+            caption="../report/timeline.rst",
+            category="2. Timelines",
+            labels={"workload": "{workload}"},
+        ),
+        traces=report(
+            ensure(
+                expand(
+                    "results/{{target}}/traces/{{workload}}/{scheduler}.json",
+                    scheduler=HOST_SCHEDULERS,
+                ),
+                non_empty=True,
+            ),
+            caption="../report/trace.rst",
+            category="7. Traces",
+            labels={"workload": "{workload}"},
+        ),
+    log:
+        "results/{target}/logs/figures/timelines/{workload}.log",
+    benchmark:
+        "results/{target}/benchmarks/figures/timelines/{workload}.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    params:
+        workload=workload_form,
+        library=package_hash("report", "schedule"),
+    message:
+        "Drawing the timelines of {wildcards.workload} on {wildcards.target}"
+    script:
+        "../scripts/draw_workload.py"
+
+
+use rule draw_workload as draw_workload_recorded with:
+    input:
+        schedules=expand(
+            "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
+            scheduler=RECORDED_SCHEDULERS,
+        ),
+        layers="results/{target}/layer_results.csv",
+        transitions="results/{target}/transition_results.csv",
+        emc="results/{target}/emc_results.csv",
+        contention="results/{target}/contention.json",
+    output:
+        timelines=report(
+            ensure(
+                "results/{target}/figures/timelines/{workload}.svg", non_empty=True
+            ),
+            caption="../report/timeline.rst",
+            category="2. Timelines",
+            labels={"workload": "{workload}"},
+        ),
+        traces=report(
+            ensure(
+                expand(
+                    "results/{{target}}/traces/{{workload}}/{scheduler}.json",
+                    scheduler=RECORDED_SCHEDULERS,
+                ),
+                non_empty=True,
+            ),
+            caption="../report/trace.rst",
+            category="7. Traces",
+            labels={"workload": "{workload}"},
+        ),
+    wildcard_constraints:
+        target=RECORDED,
+
+
+rule draw_network:
+    input:
+        layers="results/{target}/layer_results.csv",
+        transitions="results/{target}/transition_results.csv",
+    output:
+        layers=report(
+            ensure("results/{target}/figures/layers/{network}.svg", non_empty=True),
+            caption="../report/layers.rst",
+            category="3. Layers",
+            labels={"network": "{network}"},
+        ),
+        transitions=report(
+            ensure(
+                "results/{target}/figures/transitions/{network}.svg", non_empty=True
+            ),
+            caption="../report/transitions.rst",
+            category="4. Transitions",
+            labels={"network": "{network}"},
+        ),
+    log:
+        "results/{target}/logs/figures/{network}.log",
+    benchmark:
+        "results/{target}/benchmarks/figures/{network}.jsonl"
+    conda:
+        "../envs/host.yaml"
+    params:
+        library=package_hash("report"),
+    message:
+        "Drawing the layers and transitions of {wildcards.network} on {wildcards.target}"
+    script:
+        "../scripts/draw_network.py"
+
+
+rule draw_heatmap:
+    input:
+        "results/{target}/emc_results.csv",
+    output:
+        report(
+            ensure("results/{target}/figures/heatmap.svg", non_empty=True),
+            caption="../report/emc.rst",
+            category="5. Memory demand",
+            labels={"what": "25 convolutions"},
+        ),
+    log:
+        "results/{target}/logs/figures/heatmap.log",
+    benchmark:
+        "results/{target}/benchmarks/figures/heatmap.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    params:
+        library=package_hash("report"),
+    message:
+        "Drawing the memory demand of the convolutions on {wildcards.target}"
+    script:
+        "../scripts/draw_heatmap.py"
+
+
+rule draw_memory:
+    input:
+        emc="results/{target}/emc_results.csv",
+        contention="results/{target}/contention.json",
+    output:
+        demand=report(
+            ensure("results/{target}/figures/demand.svg", non_empty=True),
+            caption="../report/emc.rst",
+            category="5. Memory demand",
+            labels={"what": "groups of networks"},
+        ),
+        contention=report(
+            ensure("results/{target}/figures/contention.svg", non_empty=True),
+            caption="../report/contention.rst",
+            category="6. Contention",
+            labels={"what": "slowdown"},
+        ),
+    log:
+        "results/{target}/logs/figures/memory.log",
+    benchmark:
+        "results/{target}/benchmarks/figures/memory.jsonl"
+    conda:
+        "../envs/host.yaml"
+    params:
+        library=package_hash("report"),
+    message:
+        "Drawing memory demand and contention of {wildcards.target}"
+    script:
+        "../scripts/draw_memory.py"
+
+
+rule make_report:
+    input:
+        target_report_items,
+    output:
+        ensure("results/{target}/report.html", non_empty=True),
+    log:
+        "results/{target}/logs/report.log",
+    benchmark:
+        "results/{target}/benchmarks/report.jsonl"
+    conda:
+        "../envs/host.yaml"
+    message:
+        "Making the report of {wildcards.target}"
+    script:
+        "../scripts/make_report.py"

@@ -1,0 +1,38 @@
+rule run:
+    input:
+        networks=workload_network_files,
+        models=workload_network_models,
+        schedules=expand(
+            "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
+            scheduler=HOST_SCHEDULERS,
+        ),
+        whole="results/{target}/whole_results.csv",
+    output:
+        ensure("results/{target}/runs/{workload}.json", non_empty=True),
+    log:
+        "results/{target}/logs/runs/{workload}.log",
+    benchmark:
+        "results/{target}/benchmarks/runs/{workload}.jsonl"
+    wildcard_constraints:
+        target=HOST,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    resources:
+        soc=1,
+    params:
+        workload=workload_form,
+        spec=target_spec,
+        running=RUNNING,
+        library=package_hash(
+            "runtime",
+            "schedule",
+            "measure",
+            "targets/base.py",
+            "targets/host",
+            "networks/exported.py",
+        ),
+    message:
+        "Running the schedules of {wildcards.workload} on {wildcards.target}, interleaved"
+    script:
+        "../scripts/run.py"
