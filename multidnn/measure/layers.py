@@ -74,6 +74,11 @@ def profile_layers(target: HostTarget, network_dir: Path, options: MeasureOption
     write_sidecar(out_csv, target, options, content)
 
 
+def repeats_for(milliseconds: float) -> int:
+    """Return how often a group of that length runs within one sample."""
+    return min(_MOST_REPEATS, max(1, math.ceil(SHORTEST_SAMPLE_MS / max(milliseconds, 1e-6))))
+
+
 def _sample(
     session: HostSession, target: HostTarget, network: ExportedNetwork, options: MeasureOptions
 ) -> tuple[dict[str, list[list[float]]], dict[str, list[int]]]:
@@ -83,9 +88,7 @@ def _sample(
     for accelerator in target.accelerators:
         once = [Timed(network.name, group.index) for group in network.groups]
         trial = np.median(session.time(accelerator, once, options.warmup + 1), axis=0)
-        repeats[accelerator] = [
-            min(_MOST_REPEATS, max(1, math.ceil(SHORTEST_SAMPLE_MS / max(time, 1e-6)))) for time in trial
-        ]
+        repeats[accelerator] = [repeats_for(time) for time in trial]
         plans[accelerator] = [Timed(network.name, index, count) for index, count in enumerate(repeats[accelerator])]
     passes: dict[str, list[list[float]]] = {accelerator: [] for accelerator in target.accelerators}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter_ns, sleep
 from types import TracebackType
@@ -158,6 +159,11 @@ class HostSession:
             for name, shape in network.inputs.items():
                 self.tensor(instance, name)[...] = rng.standard_normal(shape, dtype=np.float32)
 
+    def fill_tensors(self, rng: np.random.Generator) -> None:
+        """Write standard normal noise into every tensor, for timing groups whose predecessors do not run."""
+        for slot in self._slots.values():
+            self._crew.arena.tensor(slot)[...] = rng.standard_normal(slot.shape, dtype=np.float32)
+
     def process_ids(self) -> dict[str, int]:
         """Return the process id of each worker."""
         return self._crew.process_ids()
@@ -174,28 +180,33 @@ class HostSession:
         rows = self._crew.call(worker, "time_passes", calls=[(f"{instance}/whole", 1)], passes=passes)
         return [row[0] for row in rows]
 
-    def start_background(self, accelerator: str, load: Traffic | Loop) -> None:
-        """Start `load` on `accelerator` and return once it runs."""
-        events = {"running": _RUNNING, "stop": _STOP}
-        if isinstance(load, Traffic):
-            self._crew.send(accelerator, "traffic", duty=load.duty, **events)
-        else:
-            self._crew.send(accelerator, "loop", calls=[f"{name}/{group}" for name, group in load.groups], **events)
-        self._crew.wait_signal(_RUNNING, 30, accelerator)
+    @contextmanager
+    def background(self, loads: Mapping[str, Traffic | Loop]) -> Iterator[dict[str, Any]]:
+        """Keep `loads` (accelerator to load) running within the block.
 
-    def stop_background(self, accelerator: str) -> Any:
-        """Stop the load on `accelerator`; return (bytes, seconds) of traffic, or the finished rounds of a loop."""
-        gate.signal(self._crew.events[_STOP])
-        return self._crew.receive(accelerator)[accelerator]
+        Yields:
+            A dict that holds, once the block has ended, per accelerator (bytes, seconds) of traffic or the finished
+            rounds of a loop.
+        """
+        answers: dict[str, Any] = {}
+        events = {"running": _RUNNING, "stop": _STOP}
+        for accelerator, load in loads.items():
+            if isinstance(load, Traffic):
+                self._crew.send(accelerator, "traffic", duty=load.duty, **events)
+            else:
+                calls = [f"{name}/{group}" for name, group in load.groups]
+                self._crew.send(accelerator, "loop", calls=calls, **events)
+        for _ in loads:
+            self._crew.wait_signal(_RUNNING, 30, *loads)
+        # an error in the block has ended the workers, so there is nobody left to stop
+        yield answers
+        gate.signal(self._crew.events[_STOP], len(loads))
+        answers.update(self._crew.receive(*loads))
 
     def peak_traffic(self, seconds: float) -> float:
         """Run the traffic generator at full speed on all accelerators at once; return bytes per second together."""
-        accelerators = list(self._target.cores)
-        for accelerator in accelerators:
-            self.start_background(accelerator, Traffic(1.0))
-        sleep(seconds)
-        gate.signal(self._crew.events[_STOP], len(accelerators))
-        answers = self._crew.receive(*accelerators)
+        with self.background(dict.fromkeys(self._target.cores, Traffic(1.0))) as answers:
+            sleep(seconds)
         return float(sum(moved / taken for moved, taken in answers.values()))
 
     def time_transition(
