@@ -42,13 +42,13 @@ def choose_groups(
 
 def describe(network: Network, groups: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Return what ``python -m multidnn.networks describe`` prints (JSON-ready), `groups` included."""
-    from multidnn.networks import export
+    from multidnn.networks import exporting
 
-    return export.describe(network, groups)
+    return exporting.describe(network, groups)
 
 
 def export(network: Network, groups: Sequence[tuple[int, int]], directory: str | Path) -> None:
-    """Write ``network.json`` and ``models/`` of `network` into `directory`: see `multidnn.networks.export`."""
-    from multidnn.networks.export import export as write
+    """Write ``network.json`` and ``models/`` of `network` into `directory`: see `multidnn.networks.exporting`."""
+    from multidnn.networks import exporting
 
-    write(network, groups, Path(directory))
+    exporting.export(network, groups, Path(directory))

@@ -38,7 +38,7 @@ class GroupModel:
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """A network as `multidnn.networks.export` left it in `directory`; `seed` is None for a user's own weights."""
+    """A network as `multidnn.networks.exporting` left it in `directory`; `seed` is None for a user's own weights."""
 
     name: str
     directory: Path
