@@ -1,6 +1,7 @@
 """Draws memory demand: the heat map of the 25 convolutions (figure 3 of HaX-CoNN) and the demand of every group."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def _peak(emc_csv: Path) -> tuple[float | None, str]:
     peak = sidecar.get("peak_gb_s")
     if peak is not None and not isinstance(peak, int | float):
         raise InputError(f"{path}: peak_gb_s: found {peak!r}, expected a number")
-    return peak, str(sidecar.get("peak_source") or "")
+    return peak, str(sidecar.get("peak_from") or "")
 
 
 def draw_heatmap(emc_csv: Path, out: Path) -> None:
@@ -65,9 +66,7 @@ def draw_heatmap(emc_csv: Path, out: Path) -> None:
                 text = "–" if missing else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
                 axes.text(x, y, text, ha="center", va="center", color=colour)
             axes.set_xticks(range(KERNELS), [f"{kernel + 1}×{kernel + 1}" for kernel in range(KERNELS)])
-            axes.set_yticks(
-                range(len(SIZES)), [f"conv{number + 1}\n{size}" for number, size in enumerate(SIZES)]
-            )
+            axes.set_yticks(range(len(SIZES)), [f"conv{number + 1}\n{size}" for number, size in enumerate(SIZES)])
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
             axes.set_xlabel("kernel")
@@ -76,9 +75,11 @@ def draw_heatmap(emc_csv: Path, out: Path) -> None:
         unit = "utilisation (% of peak)" if percent else "demand (GB/s)"
         figure.colorbar(image, ax=list(panels), label=unit, shrink=0.9, pad=0.02)
         if percent and peak is not None:
-            note = f"peak {peak:.4g} GB/s" + (f" ({source})" if source else "")
+            note = textwrap.fill(f"peak {peak:.4g} GB/s" + (f": {source}" if source else ""), 110)
             figure.text(1.0, 0.0, note, ha="right", va="bottom", fontsize=7, color=style.MUTED)
-            figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # type: ignore[union-attr]
+            figure.get_layout_engine().set(
+                rect=(0, 0.05 * (1 + note.count("\n")), 1, 1 - 0.05 * (1 + note.count("\n")))
+            )  # type: ignore[union-attr,call-arg]
 
 
 def draw_demand(emc_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:

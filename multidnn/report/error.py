@@ -23,7 +23,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
         InputError: the table is broken, or holds no placed schedule that was measured.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     rows = [
         row
@@ -41,7 +41,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
     markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(schedulers)}
     times = np.array([[row["measured_median_ms"], row["predicted_ms"]] for row in rows])
     low, high = 0.85 * float(times.min()), 1.18 * float(times.max())
-    with style.canvas(out, 4.0, "Predicted against measured makespan") as figure:
+    with style.canvas(out, 4.2, "Predicted against measured makespan", width=6.0) as figure:
         axes = figure.subplots()
         style.grid(axes, "both")
         line = np.array([low, high])
@@ -62,10 +62,10 @@ def draw_error(summary_csv: Path, out: Path) -> None:
                 linestyle="none",
             )
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", anchor="W")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 8)))
-            axis.set_major_formatter(ScalarFormatter())
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.set_minor_locator(NullLocator())
         axes.set_xlabel("measured median makespan (ms)")
         axes.set_ylabel("predicted makespan (ms)")
@@ -85,5 +85,10 @@ def draw_error(summary_csv: Path, out: Path) -> None:
             face = "white" if hollow else colours[name]
             edge = colours[name] if hollow else "white"
             dots.append(Line2D([], [], color="none", marker="o", mfc=face, mec=edge, label=name))
-        figure.legend(handles=dots, loc="outside right upper", title="workload", alignment="left")
-        figure.legend(handles=shapes, loc="outside right lower", title="scheduler", alignment="left")
+        # one legend with two headings: the layout makes room for one only
+        headings = [Line2D([], [], linestyle="none", label=text) for text in ("workload", " ", "scheduler")]
+        handles = [headings[0], *dots, *headings[1:], *shapes]
+        legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.02), handlelength=1)
+        for text in legend.get_texts():
+            if text.get_text() in ("workload", "scheduler"):
+                text.set_fontweight("bold")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import pairwise
 
 from multidnn.errors import InputError
 from multidnn.report.records import ScheduleRecord, Segment
@@ -68,6 +68,6 @@ def handovers(segments: Sequence[Segment]) -> list[tuple[Segment, Segment]]:
     return [
         (before, after)
         for chain in chains.values()
-        for before, after in zip(chain, chain[1:], strict=False)
+        for before, after in pairwise(chain)
         if before.accelerator != after.accelerator
     ]

@@ -12,6 +12,7 @@ from multidnn.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # measure marks an unstable number with this word in `reason`
 UNSTABLE = "unstable"
@@ -105,9 +106,7 @@ def draw_layers(layers_csv: Path, out: Path, networks: Sequence[str] | None = No
         _legend(figure, accelerators, colours, rows)
 
 
-def _legend(
-    figure: "style.Figure", accelerators: Sequence[str], colours: dict[str, str], rows: Sequence[tables.Row]
-) -> None:
+def _legend(figure: "Figure", accelerators: Sequence[str], colours: dict[str, str], rows: Sequence[tables.Row]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colours[name], label=name) for name in accelerators]

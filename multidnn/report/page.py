@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_text
-from multidnn.report.records import BASELINES, UNPLACED, in_order
+from multidnn.report.records import BASELINES, in_order, signed
 
 MEANING = {
     "serial": "all instances one after another on one accelerator (the paper's GPU only)",
@@ -47,7 +47,6 @@ def _block(rows: list[tables.Row]) -> list[dict[str, Any]]:
     cells = []
     for row, time in zip(rows, times, strict=True):
         median, predicted, gain = row["measured_median_ms"], row["predicted_ms"], row["gain_over_best_baseline_pct"]
-        comparable = median and predicted and row["scheduler"] not in UNPLACED
         cells.append(
             {
                 "scheduler": row["scheduler"],
@@ -56,10 +55,10 @@ def _block(rows: list[tables.Row]) -> list[dict[str, Any]]:
                 "predicted": _number(predicted),
                 "median": _number(median),
                 "p95": _number(row["measured_p95_ms"]),
-                "error": f"{100 * (predicted / median - 1):+.1f} %" if comparable else "–",
+                "error": f"{signed(100 * (predicted / median - 1))} %" if median and predicted else "–",
                 "fps": _number(row["fps"]),
                 "ratio": f"{best / median:.2f}×" if best and median else "–",
-                "gain": f"{gain:+.1f} %" if gain is not None else "–",
+                "gain": f"{signed(gain)} %" if gain is not None else "–",
                 "sign": "" if gain is None else "up" if gain >= 0 else "down",
                 "bar": f"{100 * time / longest:.1f}" if time else "0",
             }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,7 +139,7 @@ class ScheduleRecord:
     @property
     def transitions(self) -> int:
         """Changes of accelerator over all instances, 0 without a placement."""
-        return sum(a != b for groups in (self.placement or {}).values() for a, b in zip(groups, groups[1:], strict=False))
+        return sum(a != b for groups in (self.placement or {}).values() for a, b in pairwise(groups))
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,11 @@ def in_order(schedulers: set[str] | Sequence[str]) -> list[str]:
     """Return `schedulers` in the order of the summary: the known ones first, others by name after them."""
     known = [name for name in SCHEDULER_ORDER if name in schedulers]
     return known + sorted(set(schedulers) - set(known))
+
+
+def signed(value: float) -> str:
+    """Return `value` with one decimal and its sign, a true minus sign included."""
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _check(path: Path, value: Mapping[str, Any], validator: Draft202012Validator) -> None:

@@ -24,7 +24,7 @@ HEAT = "YlOrRd"
 WIDTH = 7.2  # inches: the text width of a two-column page
 FORMATS = (".svg", ".pdf", ".png")
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
     "font.size": 8.5,

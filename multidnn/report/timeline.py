@@ -12,7 +12,16 @@ from matplotlib.patches import Patch
 from multidnn.errors import InputError
 from multidnn.report import style
 from multidnn.report.intervals import handovers, lanes, predicted_timeline, segments_of
-from multidnn.report.records import Iteration, Run, ScheduleRecord, Segment, in_order, read_run, read_schedule
+from multidnn.report.records import (
+    Iteration,
+    Run,
+    ScheduleRecord,
+    Segment,
+    in_order,
+    read_run,
+    read_schedule,
+    signed,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +67,7 @@ class _Row:
         if self.iteration:
             parts.append(f"measured {self.iteration.makespan_ms:.4g} ms")
             if self.record.makespan_ms is not None:
-                parts.append(f"error {100 * (self.record.makespan_ms / self.iteration.makespan_ms - 1):+.1f} %")
+                parts.append(f"error {signed(100 * (self.record.makespan_ms / self.iteration.makespan_ms - 1))} %")
         return ", ".join(parts)
 
 
@@ -149,9 +158,7 @@ def _band(
             pen.hold(activity, y)
             continue
         group = activity.group
-        span = Segment(
-            activity.instance, group, group, activity.accelerator, activity.start_ms, activity.end_ms
-        )
+        span = Segment(activity.instance, group, group, activity.accelerator, activity.start_ms, activity.end_ms)
         pen.bar(span, y, f"{group}")
         if activity.slowdown > FELT:
             pen.slowdown(activity, y, highest)
@@ -206,9 +213,7 @@ def _legend(figure: "Figure", instances: Mapping[str, str], holds: bool, moves: 
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 5))
 
 
-def draw_timelines(
-    problem: "Problem | None", schedule_paths: Sequence[Path], run_path: Path | None, out: Path
-) -> None:
+def draw_timelines(problem: "Problem | None", schedule_paths: Sequence[Path], run_path: Path | None, out: Path) -> None:
     """Draw one row per scheduler, all on one time axis (ms from the common start).
 
     Predicted: each group (its number inside), holds hatched, a strip below a group that is slowed down (mean factor).
@@ -257,7 +262,7 @@ def draw_timelines(
                 scalar, ax=list(panels), label="predicted slowdown (×), strip below a group", aspect=30, pad=0.015,
                 fraction=0.03,
             )  # fmt: skip
-            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.outline.set_visible(False)
         moves = any(handovers(list(s)) for row in rows for s in (_all(row.predicted), _all(row.measured)))
         _legend(figure, colours, any(activity.kind != "group" for activity in activities), moves)
 

@@ -36,7 +36,16 @@ def _complete(pid: int, tid: int, name: str, category: str, start_ms: float, end
     # the difference of rounded ends, so that a group never sticks out of its segment
     start = _us(start_ms)
     duration = round(_us(end_ms) - start, 3)
-    return {"ph": "X", "name": name, "cat": category, "pid": pid, "tid": tid, "ts": start, "dur": duration, "args": args}
+    return {
+        "ph": "X",
+        "name": name,
+        "cat": category,
+        "pid": pid,
+        "tid": tid,
+        "ts": start,
+        "dur": duration,
+        "args": args,
+    }
 
 
 def _segments(pid: int, threads: Sequence[tuple[str, list[Segment]]]) -> list[Event]:
@@ -97,8 +106,8 @@ def _counters(problem: "Problem", timeline: "Timeline") -> list[Event]:
             external = sum(own for activity, own in running if activity.accelerator != accelerator)
             felt = next((activity.slowdown for activity, _ in running if activity.accelerator == accelerator), 1.0)
             for name, value in (
-                (f"external demand of {accelerator} (GB/s)", external),
-                (f"slowdown of {accelerator}", felt),
+                (f"external demand of {accelerator} (GB/s)", round(external, 6)),
+                (f"slowdown of {accelerator}", round(felt, 6)),
             ):
                 if last.get(name) != value:
                     last[name] = value

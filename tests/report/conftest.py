@@ -1,6 +1,5 @@
 """A folder of result files in the exact format of the pipeline, made up from a seed, for the report to read."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,7 +120,7 @@ class Results:
         tables.write(self.layers, tables.LAYERS, layers)
         tables.write(self.transitions, tables.TRANSITIONS, transitions)
         tables.write(self.emc, tables.EMC, emc)
-        write_json(self.emc.with_suffix(".json"), {"peak_gb_s": 20.5, "peak_source": "copy loop on all cores"})
+        write_json(self.emc.with_suffix(".json"), {"peak_gb_s": 20.5, "peak_from": "memory copy on all cores"})
         grid = {
             "demand_gb_s": [0, 4, 8],
             "external_gb_s": [0, 5, 10],
@@ -130,7 +129,7 @@ class Results:
         write_json(
             self.contention,
             {
-                "accelerators": {name: grid for name in ACCELERATORS},
+                "accelerators": dict.fromkeys(ACCELERATORS, grid),
                 "fit": {"held_out": 12, "median_error_pct": 3.2, "p90_error_pct": 9.1},
                 "samples": [
                     {"accelerator": "ort", "demand_gb_s": 4, "external_gb_s": 5, "slowdown": 1.12},
@@ -264,12 +263,10 @@ def filled(results: Results) -> SimpleNamespace:
         workload=workload(name),
         problem=problem,
         predicted=predicted,
+        placements=PLACEMENTS,
+        orders=ORDERS,
         samples=samples,
         run=run,
         name=name,
         schedules=sorted((results.schedules / name).glob("*.json")),
     )
-
-
-def load(path: Path) -> Any:
-    return json.loads(path.read_text())
