@@ -17,8 +17,8 @@ from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 from multidnn.targets.base import require
 from multidnn.targets.host.session import Timed
+from multidnn.targets.host.steps import Step, StepTimes
 from multidnn.targets.host.target import HostTarget
-from multidnn.targets.host.worker import Step, StepTimes
 
 Array = NDArray[np.float32]
 Values = dict[str, dict[str, Array]]

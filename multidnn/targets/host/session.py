@@ -15,7 +15,7 @@ from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Layout, Slot, Tensor
 from multidnn.targets.host.crew import Crew
-from multidnn.targets.host.worker import Step, StepTimes
+from multidnn.targets.host.steps import Step, StepTimes
 
 if TYPE_CHECKING:
     from multidnn.targets.host.target import HostTarget

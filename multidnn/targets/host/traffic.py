@@ -18,7 +18,8 @@ class TrafficGenerator:
     def __init__(self) -> None:
         count = _BLOCK_BYTES // 4
         self._source = np.ones(count, dtype=np.float32)
-        self._sink = np.zeros(count, dtype=np.float32)
+        # written once here: fresh pages would be charged to the first lap
+        self._sink = np.full(count, 2, dtype=np.float32)
 
     def run(self, duty: float, stop: Callable[[], bool]) -> tuple[float, float]:
         """Copy until `stop` is true; after each chunk rest so that copying takes the share `duty` (0..1] of time.

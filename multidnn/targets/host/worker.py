@@ -10,7 +10,6 @@ import signal as signals
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter_ns
@@ -22,26 +21,8 @@ from multidnn.errors import InputError
 from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Arena, Slot
 from multidnn.targets.host.engines import Call, Engine, load_engine
+from multidnn.targets.host.steps import Step, StepTimes
 from multidnn.targets.host.traffic import TrafficGenerator
-
-
-@dataclass(frozen=True)
-class Step:
-    """One segment in a worker's plan: gate events to wait for, calls to make, gate events to signal."""
-
-    calls: tuple[str, ...]
-    waits: tuple[int, ...] = ()
-    signals: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class StepTimes:
-    """When a step began to wait, began to run, ended each call, and had signalled; monotonic nanoseconds."""
-
-    wait_ns: int
-    start_ns: int
-    end_ns: tuple[int, ...]
-    signalled_ns: int
 
 
 class Worker:
