@@ -25,11 +25,23 @@ _EXTRAS = Draft202012Validator(
             "accelerators": {"type": "object", "minProperties": 1},
             "fit": {"type": ["object", "null"]},
             "samples": {
-                "type": ["array", "null"],
+                "type": "object",
+                "additionalProperties": {
+                    "type": "array",
+                    "items": {"type": "array", "items": _POINT, "minItems": 3, "maxItems": 3},
+                },
+            },
+            "held_out": {
+                "type": "array",
                 "items": {
                     "type": "object",
-                    "required": ["accelerator", "demand_gb_s", "external_gb_s", "slowdown"],
-                    "properties": {"demand_gb_s": _POINT, "external_gb_s": _POINT, "slowdown": _POINT},
+                    "required": ["victim", "demand_gb_s", "external_gb_s", "slowdown"],
+                    "properties": {
+                        "victim": {"type": "array", "minItems": 3, "maxItems": 3},
+                        "demand_gb_s": _POINT,
+                        "external_gb_s": _POINT,
+                        "slowdown": _POINT,
+                    },
                 },
             },
         },
@@ -47,6 +59,16 @@ def _read(path: Path) -> tuple[dict[str, Slowdown], dict[str, Any]]:
     return grids, value
 
 
+def _co_runs(value: Mapping[str, Any]) -> list[tuple[str, bool, float, float, float]]:
+    """Return (accelerator, held out, own demand, external demand, slowdown) of every co-run in the file."""
+    fitted = [(name, False, *row) for name, rows in value.get("samples", {}).items() for row in rows]
+    unseen = [
+        (row["victim"][2], True, row["demand_gb_s"], row["external_gb_s"], row["slowdown"])
+        for row in value.get("held_out", ())
+    ]
+    return fitted + unseen
+
+
 def _curves(axes: "Axes", grid: Slowdown, colormap: matplotlib.colors.Colormap, top: float) -> None:
     # a grid with one external point is flat: draw it one unit wide
     external = grid.external if len(grid.external) > 1 else (grid.external[0], 1.0)
@@ -58,9 +80,9 @@ def _curves(axes: "Axes", grid: Slowdown, colormap: matplotlib.colors.Colormap, 
 def draw_contention(contention_json: Path, out: Path) -> None:
     """Draw the slowdown grid of contention.json (DESIGN section 6), one panel per accelerator.
 
-    Lines are the model, coloured by the demand of the group itself (GB/s). Where the file has `samples` (each
-    {"accelerator", "demand_gb_s", "external_gb_s", "slowdown"} and optionally "held_out": true), the measured co-runs
-    are drawn on top: dots entered the fit, diamonds were held out. The error of `fit` is written above.
+    Lines are the model, coloured by the demand of the group itself (GB/s). Where the file has the measured
+    co-runs, they are drawn on top: dots entered the fit (`samples`: accelerator -> [own, external, slowdown]), diamonds
+    were held out (`held_out`: objects whose `victim` is [network, group, accelerator]). The error of `fit` is above.
 
     Raises:
         InputError: the file is broken or its grid does not match its axes.
@@ -68,7 +90,7 @@ def draw_contention(contention_json: Path, out: Path) -> None:
     from matplotlib.lines import Line2D
 
     accelerators, value = _read(contention_json)
-    samples = value.get("samples") or []
+    co_runs = _co_runs(value)
     top = max([1e-9, *(max(grid.demand) for grid in accelerators.values())])
     # the yellow end of the map is too pale for a line on white
     colormap = matplotlib.colormaps[style.SEQUENTIAL]
@@ -77,19 +99,18 @@ def draw_contention(contention_json: Path, out: Path) -> None:
         for axes, (name, grid) in zip(panels, accelerators.items(), strict=True):
             style.grid(axes, "both")
             _curves(axes, grid, colormap, top)
-            for sample in samples:
-                if sample["accelerator"] != name:
-                    continue
-                axes.plot(
-                    sample["external_gb_s"],
-                    sample["slowdown"],
-                    marker="D" if sample.get("held_out") else "o",
-                    markersize=4,
-                    markerfacecolor=colormap(0.92 * min(1.0, sample["demand_gb_s"] / top)),
-                    markeredgecolor=style.INK,
-                    markeredgewidth=0.6,
-                    linestyle="none",
-                )
+            for accelerator, held_out, demand, external, slowdown in co_runs:
+                if accelerator == name:
+                    axes.plot(
+                        external,
+                        slowdown,
+                        marker="D" if held_out else "o",
+                        markersize=4,
+                        markerfacecolor=colormap(0.92 * min(1.0, demand / top)),
+                        markeredgecolor=style.INK,
+                        markeredgewidth=0.6,
+                        linestyle="none",
+                    )
             axes.set_title(name)
             axes.set_xlabel("demand of the others (GB/s)")
             axes.set_xlim(left=0)
@@ -103,7 +124,7 @@ def draw_contention(contention_json: Path, out: Path) -> None:
         figure.colorbar(scale, ax=list(panels), label="own demand (GB/s)", pad=0.02)
         handles = [Line2D([], [], color=style.MUTED, marker="o", markersize=2.2, label="model")]
         for marker, label, held_out in (("o", "co-run", False), ("D", "held-out co-run", True)):
-            if any(bool(sample.get("held_out")) == held_out for sample in samples):
+            if any(co_run[1] == held_out for co_run in co_runs):
                 handles.append(
                     Line2D([], [], color="none", marker=marker, mfc=style.GRID, mec=style.INK, mew=0.6, label=label)
                 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from multidnn import tables
 from multidnn.errors import InputError
@@ -26,7 +27,7 @@ def _peak(emc_csv: Path) -> tuple[float | None, str]:
     peak = sidecar.get("peak_gb_s")
     if peak is not None and not isinstance(peak, int | float):
         raise InputError(f"{path}: peak_gb_s: found {peak!r}, expected a number")
-    return peak, str(sidecar.get("peak_from") or "")
+    return peak, str(sidecar.get("peak_from") or sidecar.get("peak_source") or "")
 
 
 def draw_heatmap(emc_csv: Path, out: Path) -> None:
@@ -77,9 +78,10 @@ def draw_heatmap(emc_csv: Path, out: Path) -> None:
         if percent and peak is not None:
             note = textwrap.fill(f"peak {peak:.4g} GB/s" + (f": {source}" if source else ""), 110)
             figure.text(1.0, 0.0, note, ha="right", va="bottom", fontsize=7, color=style.MUTED)
-            figure.get_layout_engine().set(
-                rect=(0, 0.05 * (1 + note.count("\n")), 1, 1 - 0.05 * (1 + note.count("\n")))
-            )  # type: ignore[union-attr,call-arg]
+            room = 0.05 * (1 + note.count("\n"))
+            engine = figure.get_layout_engine()
+            assert isinstance(engine, ConstrainedLayoutEngine)
+            engine.set(rect=(0, room, 1, 1 - room))
 
 
 def draw_demand(emc_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:

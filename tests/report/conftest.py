@@ -131,9 +131,16 @@ class Results:
             {
                 "accelerators": dict.fromkeys(ACCELERATORS, grid),
                 "fit": {"held_out": 12, "median_error_pct": 3.2, "p90_error_pct": 9.1},
-                "samples": [
-                    {"accelerator": "ort", "demand_gb_s": 4, "external_gb_s": 5, "slowdown": 1.12},
-                    {"accelerator": "ov", "demand_gb_s": 6, "external_gb_s": 8, "slowdown": 1.3, "held_out": True},
+                "samples": {"ort": [[4, 5, 1.12], [8, 10, 1.45]], "ov": [[4, 10, 1.25]]},
+                "held_out": [
+                    {
+                        "victim": ["googlenet", 3, "ov"],
+                        "beside": ["alexnet", 1, "ort"],
+                        "demand_gb_s": 6,
+                        "external_gb_s": 8,
+                        "slowdown": 1.3,
+                        "predicted": 1.28,
+                    }
                 ],
             },
         )
@@ -200,6 +207,7 @@ class Results:
 
     @staticmethod
     def iteration(scheduler: str, index: int, makespan: float) -> dict[str, Any]:
+        spans: list[list[Any]]
         if scheduler == "whole":
             spans = [["alexnet", 0, 3, "chip", 0.0, 0.5], ["googlenet", 0, 5, "chip", 0.5, 1.0]]
         elif scheduler == "streams":

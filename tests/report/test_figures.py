@@ -52,8 +52,10 @@ def test_transitions_shows_directions_and_bytes(filled: SimpleNamespace, tmp_pat
     out = tmp_path / "transitions.svg"
     draw_transitions(filled.results.transitions, out)
     found = " ".join(texts(out))
-    assert "ort → ov" in found and "ov → ort" in found
-    assert "803 kB" in found and "cost (ms)" in found
+    assert "ort → ov" in found
+    assert "ov → ort" in found
+    assert "803 kB" in found
+    assert "cost (ms)" in found
 
 
 def test_heatmap_shows_every_percentage_and_the_peak(filled: SimpleNamespace, tmp_path: Path) -> None:
@@ -98,7 +100,8 @@ def test_contention_without_samples_or_fit(filled: SimpleNamespace, tmp_path: Pa
     filled.results.contention.write_text(json.dumps({"format": 1, "accelerators": {"gpu": flat}}))
     out = tmp_path / "contention.svg"
     draw_contention(filled.results.contention, out)
-    assert "gpu" in texts(out) and "co-run" not in texts(out)
+    assert "gpu" in texts(out)
+    assert "co-run" not in texts(out)
 
 
 def test_error_shows_every_workload_and_the_statistics(filled: SimpleNamespace, tmp_path: Path) -> None:
@@ -126,7 +129,8 @@ def test_timelines_show_every_scheduler_predicted_and_measured(filled: SimpleNam
     found = texts(out)
     assert {"serial", "naive", "haxconn", "whole", "streams", "alexnet", "googlenet"} <= set(found)
     assert "mensa" not in found
-    assert found.count("predicted") == 3 and found.count("measured") == 5
+    assert found.count("predicted") == 3
+    assert found.count("measured") == 5
     # streams overlaps on the chip, so it takes two lanes; whole takes one
     assert found.count("chip") == 3
     assert {"transition hold", "handover"} <= set(found)
@@ -137,9 +141,12 @@ def test_timelines_show_every_scheduler_predicted_and_measured(filled: SimpleNam
 def test_timelines_without_runs_and_without_problem(filled: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "timeline.svg"
     draw_timelines(filled.problem, filled.schedules, None, out)
-    assert "predicted" in texts(out) and "measured" not in texts(out) and "streams" not in texts(out)
+    assert "predicted" in texts(out)
+    assert "measured" not in texts(out)
+    assert "streams" not in texts(out)
     draw_timelines(None, filled.schedules, filled.run, out)
-    assert "measured" in texts(out) and "predicted" not in texts(out)
+    assert "measured" in texts(out)
+    assert "predicted" not in texts(out)
     with pytest.raises(InputError, match="no timeline to draw"):
         draw_timelines(None, filled.schedules, None, out)
 
