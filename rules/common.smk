@@ -3,16 +3,12 @@
 import re
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from multidnn import config as settings
-from multidnn.errors import InputError
+from multidnn.errors import InputError, exit_on_input_error
 from multidnn.hashing import package_hash
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-CONVOLUTIONS = [
-    f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)
-]
+CONVOLUTIONS = [f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)]
 
 
 def _configuration_files():
@@ -21,12 +17,9 @@ def _configuration_files():
     return [Path(os.path.relpath(file)) for file in files if Path(file).is_file()]
 
 
-try:
-    config.update(
-        settings.validate(config, Path(workflow.basedir), _configuration_files())
-    )
-except InputError as error:
-    raise WorkflowError(str(error)) from None
+# one line and exit code 1; an exception through Snakemake would bring lines of this file along
+with exit_on_input_error():
+    config.update(settings.validate(config, Path(workflow.basedir), _configuration_files()))
 
 
 def _any_of(names):
@@ -47,12 +40,7 @@ def _kind(target):
 
 
 def _used_networks(workload):
-    return list(
-        dict.fromkeys(
-            spec["network"]
-            for spec in config["workloads"][workload]["instances"].values()
-        )
-    )
+    return list(dict.fromkeys(spec["network"] for spec in config["workloads"][workload]["instances"].values()))
 
 
 def _drawn_networks(target):
@@ -60,11 +48,7 @@ def _drawn_networks(target):
     if _kind(target) == "host":
         return settings.target_networks(config, target)
     return list(
-        dict.fromkeys(
-            name
-            for load in settings.target_workloads(config, target)
-            for name in _used_networks(load)
-        )
+        dict.fromkeys(name for load in settings.target_workloads(config, target) for name in _used_networks(load))
     )
 
 
@@ -80,9 +64,7 @@ def network_groups(wildcards):
 
 
 def network_source(wildcards):
-    return config["networks"].get(
-        wildcards.network, f"networks.{wildcards.network} of config.yaml"
-    )
+    return config["networks"].get(wildcards.network, f"networks.{wildcards.network} of config.yaml")
 
 
 def workload_form(wildcards):
@@ -90,10 +72,7 @@ def workload_form(wildcards):
 
 
 def target_workload_forms(wildcards):
-    return [
-        settings.workload_dict(config, name)
-        for name in settings.target_workloads(config, wildcards.target)
-    ]
+    return [settings.workload_dict(config, name) for name in settings.target_workloads(config, wildcards.target)]
 
 
 # inputs of rules, from their wildcards
@@ -141,9 +120,7 @@ def workload_network_files(wildcards):
 
 
 def workload_network_models(wildcards):
-    return expand(
-        "results/networks/{network}/models", network=_used_networks(wildcards.workload)
-    )
+    return expand("results/networks/{network}/models", network=_used_networks(wildcards.workload))
 
 
 def target_schedules(wildcards):
@@ -172,12 +149,8 @@ def exported_networks(target):
 
 
 def table_of(target, stem):
-    forms = ["csv", "json"] + (
-        ["yaml"] if stem == "emc_results" and _kind(target) == "host" else []
-    )
-    return expand(
-        "results/{target}/{stem}.{form}", target=target, stem=stem, form=forms
-    )
+    forms = ["csv", "json"] + (["yaml"] if stem == "emc_results" and _kind(target) == "host" else [])
+    return expand("results/{target}/{stem}.{form}", target=target, stem=stem, form=forms)
 
 
 def schedules_of(target):
@@ -198,26 +171,24 @@ def runs_of(target):
 
 
 def measured(target, what):
-    """Files that only a target with a machine behind it has; on another the rule says so when it is asked for."""
+    """Files that only a target with a machine behind it has; asking another for them is a mistake."""
     if _kind(target) == "host":
         return runs_of(target) if what == "runs" else table_of(target, what)
 
     def refuse(wildcards):
-        raise WorkflowError(
-            f"{what}: target {target!r} is of kind recorded, which has tables, schedules and predictions but nothing to "
-            f"measure or run; choose a target of kind host (--config target=NAME), found: {', '.join(config['targets'])}"
-        )
+        hosts = settings.targets_of_kind(config, "host")
+        with exit_on_input_error():
+            raise InputError(
+                f"{what}: target {target!r} is of kind {_kind(target)}: it has tables, schedules and predictions, and "
+                f"nothing to measure or run; choose one of kind host (--config target=NAME): {', '.join(hosts) or 'none'}"
+            )
 
     return refuse
 
 
 def report_items_of(target):
     figures = f"results/{target}/figures"
-    names = (
-        ["contention", "demand", "error", "heatmap"]
-        if _kind(target) == "host"
-        else ["contention", "demand"]
-    )
+    names = ["contention", "demand", "error", "heatmap"] if _kind(target) == "host" else ["contention", "demand"]
     return [
         f"results/{target}/summary.csv",
         f"results/{target}/summary.html",
@@ -231,7 +202,12 @@ def report_items_of(target):
             f"{figures}/timelines/{{load}}.svg",
             load=settings.target_workloads(config, target),
         ),
-        *(path.replace("/schedules/", "/traces/") for path in schedules_of(target)),
+        *expand(
+            "results/{target}/traces/{load}/{scheduler}.json",
+            target=target,
+            load=settings.target_workloads(config, target),
+            scheduler=settings.schedulers_of_kind(config, _kind(target)),
+        ),
     ]
 
 

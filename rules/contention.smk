@@ -4,7 +4,6 @@ rule characterise:
         models=target_network_models,
         convolutions="results/networks/convolution",
         emc="results/{target}/emc_results.csv",
-        layers="results/{target}/layer_results.csv",
     output:
         ensure("results/{target}/contention.json", non_empty=True),
     log:

@@ -23,9 +23,7 @@ rule profile_emc:
         convolutions=CONVOLUTIONS,
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash(
-            "measure", "targets/base.py", "targets/host", "networks/exported.py"
-        ),
+        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Measuring memory demand on {wildcards.target}: 25 convolutions and every group"
     script:

@@ -19,9 +19,7 @@ rule profile_layers:
     params:
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash(
-            "measure", "targets/base.py", "targets/host", "networks/exported.py"
-        ),
+        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Timing the groups of {wildcards.network} on {wildcards.target}"
     script:
@@ -73,9 +71,7 @@ rule profile_transitions:
     params:
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash(
-            "measure", "targets/base.py", "targets/host", "networks/exported.py"
-        ),
+        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Measuring transitions between the accelerators of {wildcards.target}"
     script:
@@ -103,9 +99,7 @@ rule profile_whole:
     params:
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash(
-            "measure", "targets/base.py", "targets/host", "networks/exported.py"
-        ),
+        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Timing whole networks on the whole of {wildcards.target}"
     script:

@@ -3,9 +3,7 @@ rule recorded_tables:
         layers=ensure("results/{target}/layer_results.csv", non_empty=True),
         layers_json=ensure("results/{target}/layer_results.json", non_empty=True),
         transitions=ensure("results/{target}/transition_results.csv", non_empty=True),
-        transitions_json=ensure(
-            "results/{target}/transition_results.json", non_empty=True
-        ),
+        transitions_json=ensure("results/{target}/transition_results.json", non_empty=True),
         emc=ensure("results/{target}/emc_results.csv", non_empty=True),
         emc_json=ensure("results/{target}/emc_results.json", non_empty=True),
         contention=ensure("results/{target}/contention.json", non_empty=True),

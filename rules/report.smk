@@ -79,9 +79,7 @@ rule draw_workload:
         contention="results/{target}/contention.json",
     output:
         timelines=report(
-            ensure(
-                "results/{target}/figures/timelines/{workload}.svg", non_empty=True
-            ),
+            ensure("results/{target}/figures/timelines/{workload}.svg", non_empty=True),
             caption="../report/timeline.rst",
             category="2. Timelines",
             labels={"workload": "{workload}"},
@@ -127,9 +125,7 @@ use rule draw_workload as draw_workload_recorded with:
         contention="results/{target}/contention.json",
     output:
         timelines=report(
-            ensure(
-                "results/{target}/figures/timelines/{workload}.svg", non_empty=True
-            ),
+            ensure("results/{target}/figures/timelines/{workload}.svg", non_empty=True),
             caption="../report/timeline.rst",
             category="2. Timelines",
             labels={"workload": "{workload}"},
@@ -162,9 +158,7 @@ rule draw_network:
             labels={"network": "{network}"},
         ),
         transitions=report(
-            ensure(
-                "results/{target}/figures/transitions/{network}.svg", non_empty=True
-            ),
+            ensure("results/{target}/figures/transitions/{network}.svg", non_empty=True),
             caption="../report/transitions.rst",
             category="4. Transitions",
             labels={"network": "{network}"},

@@ -5,7 +5,7 @@ from pathlib import Path
 from multidnn.logs import job_log
 
 with job_log(snakemake.log[0]):
-    from multidnn.contention import characterise
+    from multidnn.contention.characterise import characterise
     from multidnn.measure.options import MeasureOptions
     from multidnn.targets import open_target
 
@@ -14,7 +14,6 @@ with job_log(snakemake.log[0]):
         [Path(file).parent for file in snakemake.input.networks],
         [Path(snakemake.input.convolutions) / name for name in snakemake.params.convolutions],
         Path(snakemake.input.emc),
-        Path(snakemake.input.layers),
         MeasureOptions(**snakemake.params.sampling),
         Path(snakemake.output[0]),
     )

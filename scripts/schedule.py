@@ -24,7 +24,7 @@ with job_log(snakemake.log[0]) as log:
 
             return artifact_schedule(problem)
         limits = {key: snakemake.params[key] for key in ("max_transitions", "time_limit_s")}
-        return schedule.solve(problem, name, **limits)
+        return schedule.solve(problem, name, target=target, **limits)
 
     for name, path in zip(snakemake.params.schedulers, map(Path, snakemake.output), strict=True):
         log.info("schedule: %s: %s", workload.name, name)
