@@ -34,8 +34,9 @@ LAYERS = Schema(
     {
         "network": Column("text"),
         "group": Column("index"),
-        "first_layer": Column("index"),
-        "last_layer": Column("index"),
+        # recorded tables name groups whose layers were never published
+        "first_layer": Column("index", optional=True),
+        "last_layer": Column("index", optional=True),
         "accelerator": Column("text"),
         "supported": Column("bool"),
         "median_ms": Column("number", optional=True),

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multidnn.schedule.artifact import artifact_schedule
     from multidnn.schedule.chip import streams, whole
     from multidnn.schedule.problem import Infeasible, Problem
     from multidnn.schedule.schedule import Schedule, evaluate
@@ -25,6 +26,7 @@ _HOME = {
     "SegmentInterval": "timeline",
     "Timeline": "timeline",
     "Workload": "workload",
+    "artifact_schedule": "artifact",
     "evaluate": "schedule",
     "solve": "solving",
     "streams": "chip",
@@ -42,6 +44,7 @@ __all__ = [
     "SegmentInterval",
     "Timeline",
     "Workload",
+    "artifact_schedule",
     "evaluate",
     "solve",
     "streams",

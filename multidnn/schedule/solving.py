@@ -88,17 +88,18 @@ def solve(
     )
 
 
-def require_scheduler(scheduler: str) -> None:
-    """Raise an `InputError` that names what is available unless `scheduler` is one of `SCHEDULERS`."""
+def require_scheduler(scheduler: str, *also: str) -> None:
+    """Raise an `InputError` that names what is available unless `scheduler` is one of `SCHEDULERS` or of `also`."""
+    available = (*SCHEDULERS, *also)
     if scheduler in _ON_THE_CHIP:
         raise InputError(
             f"scheduler {scheduler!r} uses the chip whole and places nothing, so there is nothing to solve; "
-            f"available: {', '.join(SCHEDULERS)}"
+            f"available: {', '.join(available)}"
         )
-    if scheduler not in SCHEDULERS:
+    if scheduler not in available:
         raise InputError(
-            f"scheduler {scheduler!r} is not available; available: {', '.join(SCHEDULERS)}"
-            + suggestion(scheduler, SCHEDULERS)
+            f"scheduler {scheduler!r} is not available; available: {', '.join(available)}"
+            + suggestion(scheduler, available)
         )
 
 
