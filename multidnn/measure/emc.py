@@ -59,25 +59,34 @@ def profile_emc(
         for row in tables.read(layer_csv, tables.LAYERS)
         if row["supported"]
     }
-    with machine_lock(), target.open_session(convolutions) as session:
-        _log.info("emc: %d convolutions on %s", len(convolutions), ", ".join(target.accelerators))
-        session.load()
-        session.fill_inputs(np.random.default_rng(options.seed))
-        samples = _sample(session, target, convolutions, options)
-        peak_gb_s = session.peak_traffic(_PEAK_S) / 1e9
+    counter, found = target.traffic_counter()
+    counted: dict[tuple[str, int, str], float] = {}
+    with machine_lock():
+        with target.open_session(convolutions) as session:
+            _log.info("emc: %d convolutions on %s", len(convolutions), ", ".join(target.accelerators))
+            session.load()
+            session.fill_inputs(np.random.default_rng(options.seed))
+            samples = _sample(session, target, convolutions, options)
+            peak_gb_s = session.peak_traffic(_PEAK_S) / 1e9
+        if counter is not None:
+            counted = _count(target, [convolutions, *({network.name: network} for network in networks)], options)
+        else:
+            _log.info("emc: demand from the graph's traffic over measured time: %s", found)
     rows = []
     for network in (*convolutions.values(), *networks):
         convolution = network.name in convolutions
         for group in network.groups:
             for accelerator in target.accelerators:
-                if convolution:
+                if (network.name, group.index, accelerator) in counted:
+                    demand, method = counted[network.name, group.index, accelerator], counter
+                elif convolution:
                     milliseconds = Statistics.of(samples[accelerator][network.name]).median
+                    demand, method = graph_traffic_bytes(group) / 1e6 / milliseconds, GRAPH
+                elif (network.name, group.index, accelerator) in times:
+                    milliseconds = times[network.name, group.index, accelerator]
+                    demand, method = graph_traffic_bytes(group) / 1e6 / milliseconds, GRAPH
                 else:
-                    key = (network.name, group.index, accelerator)
-                    if key not in times:
-                        continue
-                    milliseconds = times[key]
-                demand = graph_traffic_bytes(group) / 1e6 / milliseconds
+                    continue
                 rows.append(
                     {
                         "name": network.name,
@@ -85,12 +94,13 @@ def profile_emc(
                         "accelerator": accelerator,
                         "demand_gb_s": demand,
                         "utilization_pct": 100 * demand / peak_gb_s,
-                        "method": GRAPH,
+                        "method": method,
                     }
                 )
     tables.write(out_csv, tables.EMC, rows)
     write_text(out_yaml, yaml.safe_dump(figure_3(rows, target.accelerators[0]), sort_keys=True))
     content = {
+        "counter": found,
         "peak_gb_s": peak_gb_s,
         "peak_from": f"memory copy on the cores of all accelerators at once for {_PEAK_S:g} s, bytes read plus written",
         "convolution_samples_ms": samples,
@@ -108,6 +118,23 @@ def figure_3(rows: Sequence[Mapping[str, Any]], accelerator: str) -> dict[str, d
                 raise InputError(f"convolution {row['name']!r}: expected a name such as conv1_kernel1")
             view.setdefault(conv, {})[kernel] = round(row["utilization_pct"], 2)
     return view
+
+
+def _count(
+    target: HostTarget, batches: Sequence[Mapping[str, ExportedNetwork]], options: MeasureOptions
+) -> dict[tuple[str, int, str], float]:
+    """Return the counted demand in GB/s of every group on every accelerator, one batch of networks loaded at a time."""
+    counted: dict[tuple[str, int, str], float] = {}
+    for number, batch in enumerate(batches, start=1):
+        _log.info("emc: counting memory traffic, batch %d/%d", number, len(batches))
+        groups = [(network.name, group.index) for network in batch.values() for group in network.groups]
+        with target.open_session(batch) as session:
+            session.load()
+            session.fill_tensors(np.random.default_rng(options.seed))
+            for accelerator in target.accelerators:
+                rates = session.count_traffic(accelerator, groups, _COUNTER_S)
+                counted |= {(*group, accelerator): rate / 1e9 for group, rate in zip(groups, rates, strict=True)}
+    return counted
 
 
 def _sample(

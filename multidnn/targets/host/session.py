@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Layout, Slot, Tensor
+from multidnn.targets.host.bandwidth import find_counter
 from multidnn.targets.host.crew import Crew
 from multidnn.targets.host.steps import Step, StepTimes
 
@@ -208,6 +210,22 @@ class HostSession:
         with self.background(dict.fromkeys(self._target.cores, Traffic(1.0))) as answers:
             sleep(seconds)
         return float(sum(moved / taken for moved, taken in answers.values()))
+
+    def count_traffic(self, accelerator: str, groups: Sequence[tuple[str, int]], seconds: float) -> list[float]:
+        """Loop each group alone on `accelerator` and count its real memory traffic; return bytes per second each.
+
+        Raises:
+            InputError: the kernel offers no counter (ask `HostTarget.traffic_counter` first).
+        """
+        counter, found = find_counter(self._crew.process_ids()[accelerator])
+        if counter is None:
+            raise InputError(f"no memory-traffic counter for accelerator {accelerator!r}: {found}")
+        rates = []
+        with counter:
+            for group in groups:
+                with self.background({accelerator: Loop((group,))}):
+                    rates.append(counter.measure(seconds))
+        return rates
 
     def time_transition(
         self, source: str, destination: str, slot: Slot, rounds: int

@@ -1,11 +1,13 @@
 """The host target itself: which accelerators a configuration makes of this machine, and sessions on them."""
 
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from multidnn.networks.exported import ExportedNetwork, GroupModel
+from multidnn.targets.host.bandwidth import find_counter
 from multidnn.targets.host.cores import assign_cores, available_cores
 from multidnn.targets.host.engines import RUNTIMES, runtime_versions
 from multidnn.targets.host.session import HostSession
@@ -63,6 +65,14 @@ class HostTarget:
     def unsupported(self, network: ExportedNetwork, group: GroupModel, accelerator: str) -> str | None:
         """See `Target.unsupported`: both runtimes take every group that the networks part can write."""
         return None
+
+    def traffic_counter(self) -> tuple[str | None, str]:
+        """Return the method of the kernel's memory-traffic counter and what it counts, or None and why there is none."""
+        counter, found = find_counter(os.getpid())
+        if counter is None:
+            return None, found
+        with counter:
+            return counter.method, found
 
     def open_session(
         self,
