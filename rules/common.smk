@@ -149,7 +149,7 @@ def exported_networks(target):
 
 
 def table_of(target, stem):
-    forms = ["csv", "json"] + (["yaml"] if stem == "emc_results" and _kind(target) == "host" else [])
+    forms = ["csv", "json"] + (["yaml"] if stem == "emc_results" else [])
     return expand("results/{target}/{stem}.{form}", target=target, stem=stem, form=forms)
 
 
@@ -188,7 +188,7 @@ def measured(target, what):
 
 def report_items_of(target):
     figures = f"results/{target}/figures"
-    names = ["contention", "demand", "error", "heatmap"] if _kind(target) == "host" else ["contention", "demand"]
+    names = ["heatmap", "demand", "contention"] + (["error"] if _kind(target) == "host" else [])
     return [
         f"results/{target}/summary.csv",
         f"results/{target}/summary.html",

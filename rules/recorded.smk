@@ -6,6 +6,7 @@ rule recorded_tables:
         transitions_json=ensure("results/{target}/transition_results.json", non_empty=True),
         emc=ensure("results/{target}/emc_results.csv", non_empty=True),
         emc_json=ensure("results/{target}/emc_results.json", non_empty=True),
+        emc_yaml=ensure("results/{target}/emc_results.yaml", non_empty=True),
         contention=ensure("results/{target}/contention.json", non_empty=True),
     log:
         "results/{target}/logs/recorded_tables.log",

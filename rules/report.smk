@@ -177,37 +177,17 @@ rule draw_network:
         "../scripts/draw_network.py"
 
 
-rule draw_heatmap:
-    input:
-        "results/{target}/emc_results.csv",
-    output:
-        report(
-            ensure("results/{target}/figures/heatmap.svg", non_empty=True),
-            caption="../report/emc.rst",
-            category="5. Memory demand",
-            labels={"what": "25 convolutions"},
-        ),
-    log:
-        "results/{target}/logs/figures/heatmap.log",
-    benchmark:
-        "results/{target}/benchmarks/figures/heatmap.jsonl"
-    wildcard_constraints:
-        target=HOST,
-    conda:
-        "../envs/host.yaml"
-    params:
-        library=package_hash("report"),
-    message:
-        "Drawing the memory demand of the convolutions on {wildcards.target}"
-    script:
-        "../scripts/draw_heatmap.py"
-
-
 rule draw_memory:
     input:
         emc="results/{target}/emc_results.csv",
         contention="results/{target}/contention.json",
     output:
+        heatmap=report(
+            ensure("results/{target}/figures/heatmap.svg", non_empty=True),
+            caption="../report/emc.rst",
+            category="5. Memory demand",
+            labels={"what": "25 convolutions"},
+        ),
         demand=report(
             ensure("results/{target}/figures/demand.svg", non_empty=True),
             caption="../report/emc.rst",

@@ -1,6 +1,5 @@
 """Makes the schedules of one workload by every scheduler; where one cannot exist, its file says why."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from multidnn.logs import job_log
@@ -20,16 +19,14 @@ with job_log(snakemake.log[0]) as log:
         if name == "streams":
             return schedule.streams(workload, target)
         if name == "artifact":
-            from multidnn.targets.recorded import artifact_schedule
-
-            return artifact_schedule(problem)
+            return schedule.artifact_schedule(problem, target)
         limits = {key: snakemake.params[key] for key in ("max_transitions", "time_limit_s")}
         return schedule.solve(problem, name, target=target, **limits)
 
     for name, path in zip(snakemake.params.schedulers, map(Path, snakemake.output), strict=True):
         log.info("schedule: %s: %s", workload.name, name)
         try:
-            replace(make(name), target=target).write(path)
+            make(name).write(path)
         except schedule.Infeasible as reason:
             log.info("schedule: %s: %s: absent: %s", workload.name, name, reason)
             entry = {"workload": workload.name, "target": target, "scheduler": name, "absent": str(reason)}
