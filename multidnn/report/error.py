@@ -41,7 +41,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
     markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(schedulers)}
     times = np.array([[row["measured_median_ms"], row["predicted_ms"]] for row in rows])
     low, high = 0.85 * float(times.min()), 1.18 * float(times.max())
-    with style.canvas(out, 4.2, "Predicted against measured makespan", width=6.0) as figure:
+    with style.canvas(out, 4.2, "Predicted against measured makespan") as figure:
         axes = figure.subplots()
         style.grid(axes, "both")
         line = np.array([low, high])

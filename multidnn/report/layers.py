@@ -62,8 +62,15 @@ def _bars(axes: "Axes", rows: Sequence[tables.Row], accelerators: Sequence[str],
                 )
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
-    labels = [f"{group}" if first is None else f"{group}\n{first}–{last}" for group, first, last in groups]
+    labels = [f"{group}\n{_span(first, last)}".strip() for group, first, last in groups]
     axes.set_xticks(range(len(groups)), labels)
+
+
+def _span(first: int | None, last: int | None) -> str:
+    """Layers of a group; recorded tables may not say where a group starts or ends."""
+    if first is None:
+        return ""
+    return f"{first}–" if last is None else f"{first}" if first == last else f"{first}–{last}"
 
 
 def draw_layers(layers_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:

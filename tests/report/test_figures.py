@@ -48,6 +48,19 @@ def test_layers_marks_unsupported_groups(filled: SimpleNamespace, tmp_path: Path
     assert f"{rows[0]['accelerator']} incomplete" in " ".join(texts(out))
 
 
+def test_layers_without_known_layer_indices(filled: SimpleNamespace, tmp_path: Path) -> None:
+    rows = tables.read(filled.results.layers, tables.LAYERS)
+    for row in rows:
+        row["last_layer"] = None
+        row["first_layer"] = row["first_layer"] if row["network"] == "alexnet" else None
+    tables.write(filled.results.layers, tables.LAYERS, rows)
+    out = tmp_path / "layers.svg"
+    draw_layers(filled.results.layers, out)
+    found = " ".join(texts(out))
+    assert "9–" in found
+    assert "None" not in found
+
+
 def test_transitions_shows_directions_and_bytes(filled: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "transitions.svg"
     draw_transitions(filled.results.transitions, out)

@@ -1,0 +1,30 @@
+"""docs/paper.md: the predictions it prints for the recorded tables are those that the scheduler gives."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from multidnn.schedule import Problem, Workload, solve
+from multidnn.targets.recorded import write_tables
+
+PAGE = Path(__file__).parents[2] / "docs" / "paper.md"
+ROW = re.compile(r"^\| (\w+)\+(\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+
+
+def test_recorded_predictions_are_up_to_date(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    files = ("layer_results.csv", "transition_results.csv", "emc_results.csv", "contention.json")
+    rows = ROW.findall(PAGE.read_text(encoding="utf-8"))
+    assert len(rows) == 3
+    for first, second, *printed in rows:
+        form = {
+            "name": f"{first}+{second}",
+            "instances": [{"name": "a", "network": first}, {"name": "b", "network": second}],
+        }
+        problem = Problem.from_files(*(tmp_path / name for name in files), Workload.from_dict(form, "paper.md"))
+        for scheduler, value in zip(("serial", "naive", "haxconn"), printed, strict=True):
+            schedule = solve(problem, scheduler, max_transitions=2, time_limit_s=30)
+            assert schedule.value == pytest.approx(float(value), abs=6e-4)
+            if scheduler == "haxconn":
+                assert schedule.status == "optimal"
