@@ -14,6 +14,9 @@ from multidnn.networks.weights import RandomWeights, Weight, constant
 
 Shape = tuple[int, ...]
 
+# standard deviation of random biases, where activations have a mean square of about 1
+BIAS_STD = 0.1
+
 
 class Builder:
     """What has been converted so far; the functions of `caffe_layers` add to it."""
@@ -44,6 +47,13 @@ class Builder:
         """Return the estimated moments of `tensor`."""
         return self.moments[self.resolve(tensor)]
 
+    def between(self, layer: CaffeLayer, role: str) -> str:
+        """Return an unused name for a tensor between two nodes of one layer."""
+        name = f"{layer.name}/{role}"
+        while name in self.shapes or name in self.consumers:
+            name += "_"
+        return name
+
     def weight(self, weight: Weight) -> str:
         """Register `weight` and return its tensor name."""
         self.weights[weight.name] = weight
@@ -54,7 +64,14 @@ class Builder:
         return self.weight(constant(name, np.array(values, dtype=np.int64)))
 
     def node(
-        self, kind: str, name: str, inputs: Sequence[str], output: str, shape: Shape, moments: Moments, **attributes: Any
+        self,
+        kind: str,
+        name: str,
+        inputs: Sequence[str],
+        output: str,
+        shape: Shape,
+        moments: Moments,
+        **attributes: Any,
     ) -> None:
         """Add one ONNX node called `name` that writes `output`."""
         resolved = [self.resolve(tensor) for tensor in inputs]
@@ -68,3 +85,21 @@ class Builder:
             raise ValueError(f"cannot reshape {self.shape(source)} to {shape}")
         target = self.integers(f"{name}/shape", shape)
         self.node("Reshape", name, [source, target], output, shape, self.moment(source))
+
+
+def axis_of(layer: CaffeLayer, axis: int, rank: int, at: str, end: bool = False) -> int:
+    """Return `axis` counted from the front; with `end`, the position after the last axis is allowed too."""
+    limit = rank + 1 if end else rank
+    position = axis + limit if axis < 0 else axis
+    if not 0 <= position < limit:
+        raise layer.error(f"axis {axis} does not exist in a blob with {rank} axes", at)
+    return position
+
+
+def image_shape(layer: CaffeLayer, builder: Builder) -> Shape:
+    shape = builder.shape(layer.bottoms[0])
+    if len(shape) != 4:
+        raise layer.error(
+            f"bottom has shape {list(shape)}, expected four axes (batch, channels, height, width)", "bottom"
+        )
+    return shape

@@ -77,7 +77,9 @@ class ExportedNetwork:
                 whole_path=models / description["whole_model"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{place}: not an exported network ({type(error).__name__}: {error}); export it again") from None
+            raise InputError(
+                f"{place}: not an exported network ({type(error).__name__}: {error}); export it again"
+            ) from None
         for path in (network.whole_path, *(group.path for group in network.groups)):
             if not path.is_file():
                 raise InputError(f"{place}: the model {path} is missing; export the network again")

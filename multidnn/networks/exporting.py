@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from multidnn.errors import InputError
 from multidnn.files import FORMAT, replacing, write_json
 from multidnn.networks.exported import DESCRIPTION, MODELS
-from multidnn.networks.graph import Network, read_by
+from multidnn.networks.graph import Network
 from multidnn.networks.weights import Weight
 
 WHOLE = "whole.onnx"
@@ -73,9 +72,13 @@ def export(network: Network, groups: Sequence[tuple[int, int]], directory: Path)
             fresh.rename(directory / MODELS)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-        write_json(directory / DESCRIPTION, {**describe(network, groups), "group_models": described, "whole_model": WHOLE})
+        write_json(
+            directory / DESCRIPTION, {**describe(network, groups), "group_models": described, "whole_model": WHOLE}
+        )
     except OSError as error:
-        raise InputError(f"{directory}: the network {network.name} cannot be written here: {error.strerror or error}") from None
+        raise InputError(
+            f"{directory}: the network {network.name} cannot be written here: {error.strerror or error}"
+        ) from None
 
 
 def convert(network: Network, path: Path) -> None:
@@ -112,7 +115,8 @@ def _write_weights(network: Network, path: Path) -> dict[str, Location]:
     locations: dict[str, Location] = {}
     with path.open("wb") as file:
         for weight in network.weights.values():
-            if weight.nbytes < INLINE_BYTES:
+            # other kinds (bfloat16, 4-bit, text) are stored otherwise than numpy holds them
+            if weight.nbytes < INLINE_BYTES or weight.dtype.kind not in "fiub":
                 continue
             file.write(b"\0" * (-file.tell() % PAGE))
             locations[weight.name] = (path.name, file.tell())
@@ -155,10 +159,10 @@ def _model(network: Network, first: int, last: int, locations: dict[str, Locatio
     if (first, last) == (0, len(network.layers) - 1):
         # the whole network keeps the declared order
         inputs, outputs = list(network.inputs), list(network.outputs)
-    used = dict.fromkeys(name for node in nodes for name in read_by(node) if name in network.weights)
+    preparing, used = network.constants(nodes)
     inner = [name for node in nodes for name in node.output if name in network.shapes and name not in outputs]
     graph = helper.make_graph(
-        nodes,
+        [*preparing, *nodes],
         network.name,
         [_value(network, name) for name in inputs],
         [_value(network, name) for name in outputs],

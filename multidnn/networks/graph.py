@@ -12,6 +12,9 @@ from multidnn.networks.weights import Weight
 
 Shape = tuple[int, ...]
 
+# the operators whose parameters and multiply-accumulates are counted
+COUNTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -41,6 +44,9 @@ class Network:
         weights: the constants, by tensor name.
         shapes, dtypes: of every activation tensor.
         opsets, ir_version, functions: what an ONNX model of these nodes has to declare.
+        prepared: tensors computed from constants alone, with the node that makes each; such nodes are no layers but
+            belong to every model that reads them.
+        prepared_shapes: their shapes, where known.
     """
 
     name: str
@@ -55,6 +61,8 @@ class Network:
     opsets: Sequence[onnx.OperatorSetIdProto] = field(repr=False)
     ir_version: int = field(repr=False)
     functions: Sequence[onnx.FunctionProto] = field(repr=False, default=())
+    prepared: Mapping[str, onnx.NodeProto] = field(repr=False, default_factory=dict)
+    prepared_shapes: Mapping[str, Shape] = field(repr=False, default_factory=dict)
 
     def nbytes(self, tensor: str) -> int:
         """Return the size of an activation tensor in bytes."""
@@ -69,7 +77,7 @@ class Network:
             names = read_by(node)
             inputs = tuple(name for name in names if name in self.shapes)
             outputs = tuple(name for name in node.output if name and name in read)
-            weights = tuple(name for name in names if name in self.weights)
+            weights = tuple(self.constants((node,))[1])
             layers.append(
                 Layer(
                     index=index,
@@ -84,6 +92,26 @@ class Network:
                 )
             )
         return tuple(layers)
+
+    def constants(self, nodes: Iterable[onnx.NodeProto]) -> tuple[list[onnx.NodeProto], list[str]]:
+        """Return what `nodes` need beside activations: the preparing nodes, in order, and the weights' names."""
+        preparing: dict[str, onnx.NodeProto] = {}
+        weights: dict[str, None] = {}
+
+        def visit(node: onnx.NodeProto) -> None:
+            for name in read_by(node):
+                if name in self.weights:
+                    weights[name] = None
+                elif name in self.prepared and name not in preparing:
+                    visit(self.prepared[name])
+                    preparing.update(dict.fromkeys(self.prepared[name].output, self.prepared[name]))
+
+        for node in nodes:
+            visit(node)
+        return list({id(node): node for node in preparing.values()}.values()), list(weights)
+
+    def _constant_shape(self, tensor: str) -> Shape | None:
+        return self.weights[tensor].shape if tensor in self.weights else self.prepared_shapes.get(tensor)
 
     @cached_property
     def last_uses(self) -> Mapping[str, int]:
@@ -119,14 +147,8 @@ class Network:
     @cached_property
     def params(self) -> int:
         """Weights and biases of convolutions and inner products; a shared one counts once."""
-        names = {
-            name
-            for node in self.nodes
-            if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
-            for name in node.input
-            if name in self.weights
-        }
-        return sum(math.prod(self.weights[name].shape) for name in names)
+        names = {name for node in self.nodes if node.op_type in COUNTED for name in node.input}
+        return sum(math.prod(shape) for name in names if (shape := self._constant_shape(name)) is not None)
 
     @property
     def macs(self) -> int:
@@ -134,16 +156,18 @@ class Network:
         return sum(layer.macs for layer in self.layers)
 
     def _macs(self, node: onnx.NodeProto) -> int:
-        constants = [self.weights[name].shape for name in node.input[:2] if name in self.weights]
-        if not constants or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in COUNTED:
             return 0
-        kernel = constants[0]
+        operands = [self._constant_shape(name) for name in node.input[:2]]
+        kernel = operands[0] or operands[1]
+        if kernel is None:
+            return 0
         output = math.prod(self.shapes[node.output[0]])
         if node.op_type == "Conv":
             return output * math.prod(kernel[1:])
         if node.op_type == "ConvTranspose":
             return math.prod(self.shapes[node.input[0]]) * math.prod(kernel[1:])
-        is_left = node.input[0] in self.weights
+        is_left = operands[0] is not None
         if node.op_type == "MatMul":
             depth = kernel[-1] if is_left or len(kernel) == 1 else kernel[-2]
         else:

@@ -69,7 +69,10 @@ def _spans(network: Network, starts: Sequence[int]) -> list[tuple[int, int]]:
 def _checked(network: Network, starts: Sequence[int]) -> list[int]:
     legal = handover_cuts(network)
     found = sorted({0, *starts})
-    if any(isinstance(start, bool) or not isinstance(start, int) for start in starts) or list(starts) not in (found, found[1:]):
+    if any(isinstance(start, bool) or not isinstance(start, int) for start in starts) or list(starts) not in (
+        found,
+        found[1:],
+    ):
         raise InputError(f"{network.source}: group starts {list(starts)} are not ascending layer indices")
     for start in found[1:]:
         if start not in legal:
@@ -100,9 +103,7 @@ def _balanced(network: Network, count: int) -> list[int]:
     cuts = handover_cuts(network)
     starts = [0, *(cut for cut in cuts if not (layers[cut].type in FUSED and layers[cut - 1].type in FUSED_INTO))]
     positions = np.array([*starts, len(layers)])
-    handover = np.array(
-        [0.0, *(2 * network.nbytes(network.cut_tensors[cut]) / BYTES_PER_S for cut in starts[1:]), 0.0]
-    )
+    handover = np.array([0.0, *(2 * network.nbytes(network.cut_tensors[cut]) / BYTES_PER_S for cut in starts[1:]), 0.0])
     # row i, column j: the group from position i to position j, and whether it is long enough
     span = elapsed[positions][None, :] - elapsed[positions][:, None]
     cost = (span + handover[None, :]) ** 2

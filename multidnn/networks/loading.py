@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import helper
 
 from multidnn.errors import InputError
 from multidnn.networks import caffe_layers, onnx_file, prototxt
 from multidnn.networks.builder import Builder
 from multidnn.networks.graph import Network
+from multidnn.networks.normalization import batch_norm, is_channel_scale
 from multidnn.networks.prototxt import CaffeLayer, CaffeNet
 from multidnn.networks.weights import RandomWeights
 
@@ -41,9 +41,9 @@ def _from_caffe(net: CaffeNet, name: str, source: str, seed: int) -> Network:
         users = consumers.get(layer.tops[0], [])
         if layer.name in merged:
             continue
-        if layer.type == "BatchNorm" and len(users) == 1 and users[0].type == "Scale" and caffe_layers.is_channel_scale(users[0]):
+        if layer.type == "BatchNorm" and len(users) == 1 and users[0].type == "Scale" and is_channel_scale(users[0]):
             merged.add(users[0].name)
-            caffe_layers.batch_norm(layer, builder, users[0])
+            batch_norm(layer, builder, users[0])
         else:
             caffe_layers.CONVERTERS[layer.type][0](layer, builder)
     if not builder.nodes:

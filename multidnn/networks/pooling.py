@@ -1,6 +1,5 @@
 """Converts Caffe's pooling, whose output size and divisors no ONNX attribute expresses, exactly."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +70,9 @@ def _sizes(layer: CaffeLayer, height: int, width: int) -> tuple[Windows, Windows
         if param.HasField(both) and given:
             raise layer.error(f"found both {both} and {given[0]}, expected one of them", f"pooling_param.{given[0]}")
         if len(given) == 1:
-            raise layer.error(f"found {given[0]} alone, expected {sides[0]} and {sides[1]}", f"pooling_param.{given[0]}")
+            raise layer.error(
+                f"found {given[0]} alone, expected {sides[0]} and {sides[1]}", f"pooling_param.{given[0]}"
+            )
         if given:
             return getattr(param, sides[0]), getattr(param, sides[1])
         if default is None and not param.HasField(both):
@@ -142,14 +143,9 @@ def pooling(layer: CaffeLayer, builder: Builder) -> None:
     else:
         ratio = rows.kernel * columns.kernel / np.outer(rows.divisors, columns.divisors)
         exact = bool(np.all(ratio == 1))
-        pooled = output if exact else f"{output}@{layer.name}/window"
+        pooled = output if exact else builder.between(layer, "window")
         builder.node("AveragePool", layer.name, [source], pooled, shape, after, count_include_pad=1, **attributes)
         if not exact:
             values = ratio.astype(np.float32)[None, None]
             factor = builder.weight(constant(f"{layer.name}/divisor_ratio", values))
             builder.node("Mul", f"{layer.name}/divisor", [pooled, factor], output, shape, after)
-
-
-def output_size(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
-    """Return the output size of a convolution along one axis."""
-    return math.floor((size + 2 * pad - dilation * (kernel - 1) - 1) / stride) + 1

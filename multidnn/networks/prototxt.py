@@ -76,7 +76,7 @@ def read(path: Path) -> CaffeNet:
     if net.layers:
         raise InputError(
             f"{at('layers')}: 'layers' is Caffe's format of before 2014; found 'layers {{', expected 'layer {{' with "
-            'quoted types (Caffe\'s tool upgrade_net_proto_text converts the file)'
+            "quoted types (Caffe's tool upgrade_net_proto_text converts the file)"
         )
     if not net.layer:
         raise InputError(f"{path}:1: the network has no layer; expected 'layer {{ name: ... type: ... }}'")
@@ -85,7 +85,7 @@ def read(path: Path) -> CaffeNet:
     for proto, places in zip(net.layer, layer_places, strict=True):
         layer = CaffeLayer(proto, tuple(proto.bottom), tuple(proto.top), path, places[""][0], places)
         if not proto.type:
-            raise layer.error("has no type; expected for example type: \"Convolution\"")
+            raise layer.error('has no type; expected for example type: "Convolution"')
         if not _included(layer):
             continue
         if not proto.name:
@@ -102,7 +102,9 @@ def _parse_error(path: Path, error: text_format.ParseError) -> InputError:
     if unknown:
         allowed = _names_of(unknown[1])
         close = difflib.get_close_matches(unknown[2], allowed, n=1)
-        message = message.rstrip(".") + (f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(allowed)}")
+        message = message.rstrip(".") + (
+            f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(allowed)}"
+        )
     return InputError(f"{path}:{line}:{column}: {message}")
 
 
@@ -124,7 +126,9 @@ def _find_places(text: str) -> tuple[list[dict[str, list[int]]], dict[str, list[
     name = ""
     line, counted = 1, 0
     # a token is a quoted string, a comment, a bracket or colon, or a run of anything else but spaces
-    for token in re.finditer(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#[^\n]*|[{}<>\[\]:,;]|[^\s{}<>\[\]:,;\"'#]+", text):
+    for token in re.finditer(
+        r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#[^\n]*|[{}<>\[\]:,;]|[^\s{}<>\[\]:,;\"'#]+", text
+    ):
         word = token[0]
         if word in "{<":
             stack.append(name)
@@ -215,7 +219,7 @@ def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLaye
     """
     kept: list[CaffeLayer] = []
     names: dict[str, str] = {}
-    writers: dict[str, CaffeLayer | None] = {name: None for name in inputs}
+    writers: dict[str, CaffeLayer | None] = dict.fromkeys(inputs)
     # in-place Dropout is dropped before values are counted, so that its blob's name stays with the value before it
     active = [layer for layer in layers if not (layer.type == "Dropout" and layer.bottoms == layer.tops)]
     versions = Counter([*inputs, *(top for layer in active for top in layer.tops)])
@@ -264,7 +268,7 @@ def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLaye
         raise InputError(f"{path}:1: the network has inputs but no layer that computes anything")
     if not shapes:
         raise InputError(
-            f"{path}:1: the network has no input; expected a layer of type \"Input\" (in place of a Data layer) or the "
+            f'{path}:1: the network has no input; expected a layer of type "Input" (in place of a Data layer) or the '
             "old fields 'input' and 'input_shape'"
         )
     for name in shapes:
