@@ -4,6 +4,7 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,3 +79,5 @@ class Arena:
     def close(self) -> None:
         """Give the descriptor back; views that still exist keep the mapping alive."""
         os.close(self.descriptor)
+        with suppress(BufferError):
+            self._map.close()

@@ -16,6 +16,8 @@ from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Arena
 
 _ANSWER_TIMEOUT_S = 600.0
+# sys.stderr has no descriptor in a notebook
+_STANDARD_ERROR = 2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -37,6 +39,7 @@ class Crew:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._connections: dict[str, Connection] = {}
         self._cores = dict(cores)
+        self._closed = False
         self._alive_read, self._alive_write = os.pipe()
         try:
             for name in cores:
@@ -63,7 +66,7 @@ class Crew:
                 [sys.executable, "-m", "multidnn.targets.host.worker", json.dumps(config)],
                 stdin=subprocess.DEVNULL,
                 # what a worker's libraries print must not mix with a command's own output
-                stdout=sys.stderr.fileno(),
+                stdout=_STANDARD_ERROR,
                 env={**os.environ, **threads},
                 pass_fds=(self.arena.descriptor, *self.events, self._alive_read, theirs.fileno()),
             )
@@ -78,7 +81,10 @@ class Crew:
         self.close()
 
     def close(self) -> None:
-        """End every worker and free the shared memory."""
+        """End every worker and free the shared memory; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -96,6 +102,8 @@ class Crew:
 
     def send(self, worker: str, command: str, **arguments: Any) -> None:
         """Give `worker` a command without waiting for its answer."""
+        if self._closed:
+            raise InputError(f"worker {worker!r} was ended with all others and cannot be given {command}")
         try:
             self._connections[worker].send((command, arguments))
         except OSError:
