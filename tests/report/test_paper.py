@@ -22,7 +22,8 @@ def test_recorded_predictions_are_up_to_date(tmp_path: Path) -> None:
             "name": f"{first}+{second}",
             "instances": [{"name": "a", "network": first}, {"name": "b", "network": second}],
         }
-        problem = Problem.from_files(*(tmp_path / name for name in files), Workload.from_dict(form, "paper.md"))
+        layers, transitions, emc, contention = (tmp_path / name for name in files)
+        problem = Problem.from_files(layers, transitions, emc, contention, Workload.from_dict(form, "paper.md"))
         for scheduler, value in zip(("serial", "naive", "haxconn"), printed, strict=True):
             schedule = solve(problem, scheduler, max_transitions=2, time_limit_s=30)
             assert schedule.value == pytest.approx(float(value), abs=6e-4)
