@@ -21,8 +21,8 @@ from multidnn.schedule.patterns import Pattern, count_placements, pattern_of, pa
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.timeline import Order, Placement
 
-# beyond this many placements an instance is not swept as a whole; only the placement proposed is settled
-SWEEP_LIMIT = 20_000
+# placements of one instance that a sweep tries at most; with more, it tries those with few transitions
+SWEEP_LIMIT = 50_000
 # what is left of the time limit for raising the bound when the proof does not close
 BOUND_SHARE = 0.15
 
@@ -55,7 +55,7 @@ class HaxConn:
         self._search = OrderSearch(problem)
         self._settled: list[tuple[tuple[int, ...], Placement]] = []
         self._best: Incumbent | None = None
-        self._choices: dict[str, list[Pattern] | None] = {}
+        self._choices: dict[str, tuple[list[Pattern], bool]] = {}
 
     def solve(self, starts: Sequence[Placement]) -> tuple[Incumbent, float]:
         """Search from the placements `starts`, to the proof or the deadline.
@@ -68,23 +68,25 @@ class HaxConn:
             if end == math.inf:
                 raise Infeasible(f"{self._problem.instances[i]} needs more than {self._limit} transitions")
         for start in starts or [self._any_placement()]:
-            self._evaluate(start)
-        assert self._best is not None
-        objective = self._problem.workload.objective
-        self._descend(range(len(self._problem.instances)))
-        if self._best.cost == -math.inf:
-            return self._best, self._best.cost
-        # the makespan of the incumbent sets the scale, also for throughput
-        horizon = limits("latency", sum(pattern.chain for pattern in self._patterns(self._best)), earliest).makespan
-        encoding = Encoding(self._problem, self._limit, horizon / UNITS)
-        forms = chain_forms(self._problem) + load_forms(self._problem)
+            self._try(patterns(self._problem, start))
+        assert self._best is not None, "the first start has nothing to beat"
         proved = self._least_cost(earliest)
-        if self._prove(encoding, forms, earliest):
-            return self._best, self._best.cost
-        return self._best, self._raise_bound(encoding, forms, earliest, objective, proved)
-
-    def _patterns(self, incumbent: Incumbent) -> tuple[Pattern, ...]:
-        return patterns(self._problem, incumbent.placement)
+        try:
+            self._descend(self._instances())
+            if self._best.cost <= proved:
+                return self._best, self._best.cost
+            # any scale is right; this one keeps the sums of Z3 short and the rounding small
+            horizon = sum(pattern.chain for pattern in patterns(self._problem, self._best.placement))
+            encoding = Encoding(self._problem, self._limit, horizon / UNITS)
+            forms = chain_forms(self._problem) + load_forms(self._problem)
+            if self._prove(encoding, forms, earliest):
+                return self._best, self._best.cost
+            if math.isfinite(proved):
+                proved = self._raise_bound(encoding, forms, earliest, proved)
+        except KeyboardInterrupt:
+            # the best so far is still a schedule, and what was proved still holds
+            pass
+        return self._best, proved
 
     def _any_placement(self) -> Placement:
         return tuple(next(placements_of(self._problem.costs(i), self._limit)) for i in self._instances())
@@ -97,11 +99,8 @@ class HaxConn:
             return max(earliest)
         return -sum(1000 / end if end > 0 else math.inf for end in earliest)
 
-    def _evaluate(self, placement: Placement) -> bool:
-        """Find the placement's best order if it beats the incumbent, and make it the incumbent."""
-        return self._try(patterns(self._problem, placement))
-
     def _try(self, chosen: Sequence[Pattern]) -> bool:
+        """Find the placement's best order if it beats the incumbent, and make it the incumbent."""
         found = self._search.best(chosen, math.inf if self._best is None else self._best.cost)
         if found is None:
             return False
@@ -109,17 +108,18 @@ class HaxConn:
         self._improved(self._best)
         return True
 
-    def _patterns_of(self, instance: int) -> list[Pattern] | None:
-        """Every placement the instance may take, shortest chain first; None if there are too many to sweep."""
+    def _patterns_of(self, instance: int) -> tuple[list[Pattern], bool]:
+        """Placements the instance may take, and whether these are all; those with few transitions if not."""
         network = self._problem.workload.instances[instance].network
         if network not in self._choices:
             costs = self._problem.costs(instance)
-            every = None
-            if count_placements(costs, self._limit) <= SWEEP_LIMIT:
-                accelerators = len(self._problem.accelerators)
-                every = [pattern_of(costs, groups, accelerators) for groups in placements_of(costs, self._limit)]
-                every.sort(key=lambda pattern: pattern.chain)
-            self._choices[network] = every
+            most = len(costs.groups) - 1 if self._limit is None else min(self._limit, len(costs.groups) - 1)
+            allowed = most
+            while allowed > 0 and count_placements(costs, allowed) > SWEEP_LIMIT:
+                allowed -= 1
+            accelerators = len(self._problem.accelerators)
+            listed = [pattern_of(costs, groups, accelerators) for groups in placements_of(costs, allowed)]
+            self._choices[network] = listed, allowed == most
         return self._choices[network]
 
     def _sweep(self, placement: Placement, pivot: int) -> bool | None:
@@ -128,12 +128,13 @@ class HaxConn:
         Returns:
             Whether the incumbent improved; None if the deadline came first and the region is not settled.
         """
-        every = self._patterns_of(pivot)
+        every, complete = self._patterns_of(pivot)
         chosen = list(patterns(self._problem, placement))
         others = tuple(i for i in self._instances() if i != pivot)
         improved = False
-        if every is None:
-            every, others = [chosen[pivot]], tuple(self._instances())
+        if not complete:
+            # trying some of the pivot's placements settles only the one that was proposed
+            every, others = [*every, chosen[pivot]], tuple(self._instances())
         # what is likely good first, so that the rest is cut early
         ranked = []
         for pattern in every:
@@ -193,9 +194,7 @@ class HaxConn:
             if improved is None or (improved and not self._descend(self._instances())):
                 return False
 
-    def _raise_bound(
-        self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...], objective: str, proved: float
-    ) -> float:
+    def _raise_bound(self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...], proved: float) -> float:
         """Bisect for the highest cost below which Z3 still proves that there is nothing."""
         assert self._best is not None
         self._learn(encoding)
@@ -203,7 +202,7 @@ class HaxConn:
         while high - low > 1e-4 * abs(high):
             middle = (low + high) / 2
             with encoding.attempt():
-                bounds = limits(objective, middle, earliest)
+                bounds = limits(self._problem.workload.objective, middle, earliest)
                 for form in forms:
                     encoding.require(form, bounds.of(form))
                 answer = encoding.propose((self._deadline - monotonic()) / 2)
