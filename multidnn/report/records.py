@@ -35,8 +35,8 @@ _INDEX = {"type": "integer", "minimum": 0}
 _SCHEDULE = Draft202012Validator(
     {
         "type": "object",
-        "required": ["workload", "scheduler"],
-        "properties": {"workload": {"type": "string"}, "scheduler": {"type": "string"}, "absent": {"type": "string"}},
+        "required": ["workload", "target", "scheduler"],
+        "properties": {key: {"type": "string"} for key in ("workload", "target", "scheduler", "absent")},
         "if": {"not": {"required": ["absent"]}},
         "then": {
             "required": ["predicted"],
@@ -131,6 +131,7 @@ class ScheduleRecord:
 
     path: Path
     workload: str
+    target: str
     scheduler: str
     absent: str | None
     makespan_ms: float | None
@@ -211,6 +212,7 @@ def read_schedule(path: Path) -> ScheduleRecord:
     return ScheduleRecord(
         path=path,
         workload=value["workload"],
+        target=value["target"],
         scheduler=value["scheduler"],
         absent=absent,
         makespan_ms=predicted["makespan_ms"] if predicted else None,

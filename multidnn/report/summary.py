@@ -133,6 +133,7 @@ def summarise(
     }
     for workload in workloads:
         records = _schedules(Path(schedules_dir) / workload.name, workload.name, schedulers)
+        sidecar["target"] = next(iter(records.values())).target
         absent = {name: records[name].absent for name in in_order(set(records)) if records[name].absent is not None}
         present = {name: record for name, record in records.items() if record.absent is None}
         run = read_run(Path(runs_dir) / f"{workload.name}.json") if runs_dir is not None else None
@@ -148,7 +149,6 @@ def summarise(
             name: record.transitions for name, record in present.items() if record.placement is not None
         }
         if run:
-            sidecar["target"] = run.target
             if block:
                 sidecar["recommendations"][workload.name] = recommendation(block, present, run)
             sidecar["samples_ms"][workload.name] = {name: run.makespans(name) for name in in_order(set(present))}

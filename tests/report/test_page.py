@@ -78,6 +78,8 @@ def test_recorded_target_says_that_nothing_ran(filled: SimpleNamespace) -> None:
     text, outline = page(filled, runs=False)
     assert "nothing was run" in text
     assert all(style == "" for style, _ in outline.rows)
+    assert all(len(cells) == 3 for _, cells in outline.rows)
+    assert "measured" not in "".join(outline.rows[0][1])
 
 
 def test_text_from_files_is_escaped(filled: SimpleNamespace) -> None:

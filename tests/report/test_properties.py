@@ -38,7 +38,9 @@ def test_one_row_is_recommended_and_it_is_the_fastest(samples: dict[str, list[fl
     )
     run = Run(Path("run.json"), "w", "host", iterations, {})
     schedules = {
-        name: ScheduleRecord(Path(f"{name}.json"), "w", name, None, 1.0, None if name in ("whole", "streams") else {})
+        name: ScheduleRecord(
+            Path(f"{name}.json"), "w", "host", name, None, 1.0, None if name in ("whole", "streams") else {}
+        )
         for name in samples
     }
     rows = workload_rows("w", 2, schedules, run)

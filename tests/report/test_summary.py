@@ -90,6 +90,7 @@ def test_without_runs_measured_cells_are_empty_and_nothing_is_recommended(filled
     assert [row["scheduler"] for row in rows] == ["serial", "naive", "haxconn", "whole", "streams"]
     assert all(row["measured_median_ms"] is row["fps"] is row["gain_over_best_baseline_pct"] is None for row in rows)
     assert not any(row["recommended"] for row in rows)
+    assert json.loads(results.summary.with_suffix(".json").read_text())["target"] == "host"
     assert rows[2]["predicted_ms"] == pytest.approx(filled.predicted["haxconn"], rel=1e-5)
 
 
