@@ -1,0 +1,272 @@
+"""The searches and the bounds they rest on, each against plain enumeration through the simulator."""
+
+import math
+from itertools import product
+from time import monotonic
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multidnn.schedule import Infeasible, Problem, solve
+from multidnn.schedule.encoding import Encoding, chain_forms, load_forms
+from multidnn.schedule.exhaustive import orders_of
+from multidnn.schedule.limits import earliest_finishes, limits
+from multidnn.schedule.orders import OrderSearch, cost_of
+from multidnn.schedule.patterns import count_placements, patterns, placements_of
+from multidnn.schedule.timeline import Deadlock, Order, Placement, Timeline, simulate
+from tests.schedule.problems import FLAT, network, problem, problems
+
+LIMITS = st.sampled_from([0, 1, 2, None])
+
+
+def _all_placements(built: Problem, limit: int | None) -> list[Placement]:
+    return list(product(*(list(placements_of(built.costs(i), limit)) for i in range(len(built.instances)))))
+
+
+def _timelines(built: Problem, placement: Placement) -> list[tuple[Order, Timeline]]:
+    timelines = []
+    for order in orders_of(placement, len(built.accelerators)):
+        try:
+            timelines.append((order, simulate(built, placement, order)))
+        except Deadlock:
+            continue
+    return timelines
+
+
+@st.composite
+def placed(draw: st.DrawFn, **sizes: int) -> tuple[Problem, Placement]:
+    built = draw(problems(positive=True, **sizes))
+    every = [
+        list(placements_of(built.costs(i), 2)) or list(placements_of(built.costs(i), None))
+        for i in range(len(built.instances))
+    ]
+    return built, tuple(draw(st.sampled_from(each)) for each in every)
+
+
+@given(placed(groups=4, instances=3, accelerators=2))
+@settings(max_examples=120, deadline=None)
+def test_order_search_finds_the_best_of_all_orders(case: tuple[Problem, Placement]) -> None:
+    built, placement = case
+    objective = built.workload.objective
+    costs = [cost_of(objective, timeline.value(objective)) for _, timeline in _timelines(built, placement)]
+    search = OrderSearch(built)
+    found = search.best(patterns(built, placement), math.inf)
+    assert found is not None
+    assert found[0] == pytest.approx(min(costs), rel=1e-8)
+    again = simulate(built, placement, found[1]).value(objective)
+    assert cost_of(objective, again) == pytest.approx(found[0], rel=1e-9)
+    # nothing is found below the best, and the best is found below anything worse
+    assert search.best(patterns(built, placement), min(costs) - 1e-6 * abs(min(costs))) is None
+    assert search.best(patterns(built, placement), min(costs) + 1e-6 * abs(min(costs))) is not None
+
+
+@given(placed(groups=4, instances=3, accelerators=3))
+@settings(max_examples=80, deadline=None)
+def test_no_timeline_beats_a_bound(case: tuple[Problem, Placement]) -> None:
+    built, placement = case
+    objective = built.workload.objective
+    chosen = {(i, g, a) for i, groups in enumerate(placement) for g, a in enumerate(groups)}
+    chosen |= {(i, g, a, groups[g + 1]) for i, groups in enumerate(placement) for g, a in enumerate(groups[:-1])}
+    chains, loads = chain_forms(built), load_forms(built)
+    bound = OrderSearch(built).lower_bound(patterns(built, placement))
+    earliest = earliest_finishes(built, None)
+    for _, timeline in _timelines(built, placement)[:40]:
+        finish = list(timeline.finish_ms.values())
+        slack = 1e-9 * timeline.makespan_ms
+        for form in chains + loads:
+            ms = sum(cost for atom, cost in form.costs.items() if atom in chosen)
+            limit = timeline.makespan_ms if form.finishes is None else finish[form.finishes]
+            assert ms <= limit + slack
+        cost = cost_of(objective, timeline.value(objective))
+        assert bound <= cost + 1e-9 * abs(cost)
+        assert all(early <= end + slack for early, end in zip(earliest, finish, strict=True))
+        # what beats any cost above this one keeps to the limits that follow from that cost
+        followed = limits(objective, cost + 1e-6 * abs(cost), earliest)
+        assert all(end < limit for end, limit in zip(finish, followed.finish, strict=True))
+        assert timeline.makespan_ms < followed.makespan
+
+
+@given(problems(groups=4, instances=2, accelerators=3), LIMITS)
+@settings(max_examples=40, deadline=None)
+def test_z3_proposes_exactly_the_placements_that_exist(built: Problem, limit: int | None) -> None:
+    expected = set(_all_placements(built, limit))
+    for i in range(len(built.instances)):
+        assert count_placements(built.costs(i), limit) == len(list(placements_of(built.costs(i), limit)))
+    encoding = Encoding(built, limit, 1e-3)
+    seen = set()
+    while len(seen) <= 60:
+        proposed = encoding.propose(10.0)
+        if proposed is False:
+            assert seen == expected
+            return
+        assert proposed in expected - seen
+        seen.add(proposed)
+        encoding.refute(range(len(built.instances)), proposed)
+    assert len(expected) > 60
+
+
+def _best_by_hand(built: Problem, limit: int | None) -> float | None:
+    """The best value over everything, without any of the schedulers' code but the simulator."""
+    objective = built.workload.objective
+    values = [
+        timeline.value(objective)
+        for placement in product(
+            *(
+                [
+                    groups
+                    for groups in product(range(len(built.accelerators)), repeat=len(built.costs(i).groups))
+                    if all(built.costs(i).groups[g][a] is not None for g, a in enumerate(groups))
+                    and (limit is None or sum(x != y for x, y in zip(groups, groups[1:], strict=False)) <= limit)
+                ]
+                for i in range(len(built.instances))
+            )
+        )
+        for _, timeline in _timelines(built, placement)
+    ]
+    return (min if objective == "latency" else max)(values) if values else None
+
+
+@given(problems(groups=3, instances=2, accelerators=2, positive=True), LIMITS)
+@settings(max_examples=60, deadline=None)
+def test_haxconn_and_exhaustive_prove_the_optimum(built: Problem, limit: int | None) -> None:
+    expected = _best_by_hand(built, limit)
+    for scheduler in ("haxconn", "exhaustive"):
+        if expected is None:
+            with pytest.raises(Infeasible, match="transitions"):
+                solve(built, scheduler, max_transitions=limit)
+            continue
+        schedule = solve(built, scheduler, max_transitions=limit)
+        assert schedule.status == "optimal"
+        assert schedule.value == pytest.approx(expected, rel=1e-6)
+        assert schedule.bound == pytest.approx(expected, rel=1e-6)
+
+
+@given(problems(groups=3, instances=3, accelerators=3, positive=True), st.sampled_from([0, 1]))
+@settings(max_examples=25, deadline=None)
+def test_haxconn_equals_exhaustive_on_three_instances(built: Problem, limit: int) -> None:
+    try:
+        expected = solve(built, "exhaustive", max_transitions=limit, time_limit_s=1.5)
+    except Infeasible:
+        with pytest.raises(Infeasible):
+            solve(built, "haxconn", max_transitions=limit)
+        return
+    found = solve(built, "haxconn", max_transitions=limit, time_limit_s=20)
+    assert found.value is not None and expected.value is not None
+    if expected.status == "optimal":
+        assert (found.status, found.value) == ("optimal", pytest.approx(expected.value, rel=1e-6))
+    else:
+        sign = cost_of(built.workload.objective, 1.0)
+        assert sign * found.value <= sign * expected.value + 1e-6 * expected.value
+
+
+@given(problems(groups=3, instances=3, accelerators=2, objective="latency"))
+@settings(max_examples=60, deadline=None)
+def test_haxconn_takes_groups_without_time(built: Problem) -> None:
+    found = solve(built, "haxconn", max_transitions=1) if _feasible(built, 1) else None
+    if found is not None:
+        expected = solve(built, "exhaustive", max_transitions=1, time_limit_s=1.5)
+        assert found.status == "optimal"
+        if expected.status == "optimal":
+            assert found.value == pytest.approx(expected.value, rel=1e-6, abs=1e-12)
+
+
+def _feasible(built: Problem, limit: int) -> bool:
+    return all(count_placements(built.costs(i), limit) for i in range(len(built.instances)))
+
+
+@given(problems(groups=4, instances=3, accelerators=2, positive=True))
+@settings(max_examples=40, deadline=None)
+def test_haxconn_is_never_worse_than_the_baselines(built: Problem) -> None:
+    sign = cost_of(built.workload.objective, 1.0)
+    for scheduler in ("serial", "naive"):
+        try:
+            baseline = solve(built, scheduler)
+        except Infeasible:
+            continue
+        found = solve(built, "haxconn", max_transitions=0)
+        assert baseline.max_transitions is None and baseline.bound is None and baseline.status == "feasible"
+        assert found.value is not None and baseline.value is not None
+        assert sign * found.value <= sign * baseline.value + 1e-9 * baseline.value
+
+
+def _large(objective: str) -> Problem:
+    times = [[0.1 + 0.37 * (g * 7 % 5), 0.2 + 0.29 * (g * 3 % 4), 0.15 + 0.31 * (g * 5 % 3)] for g in range(14)]
+    return problem(
+        {"x": network(times, 3.0, (0.02, 0.01))}, [(f"i{k}", "x", ()) for k in range(4)], [FLAT] * 3, objective
+    )
+
+
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+def test_the_time_limit_gives_the_best_so_far_with_a_true_bound(objective: str) -> None:
+    seen: list[tuple[float, float]] = []
+    started = monotonic()
+    schedule = solve(
+        _large(objective), "haxconn", max_transitions=3, time_limit_s=2.0,
+        on_incumbent=lambda seconds, value: seen.append((seconds, value)),
+    )  # fmt: skip
+    assert monotonic() - started < 6
+    assert schedule.status == "feasible"
+    assert schedule.value is not None and schedule.bound is not None
+    sign = cost_of(objective, 1.0)
+    assert sign * schedule.bound < sign * schedule.value
+    assert tuple(seen) == schedule.incumbents
+    costs = [sign * value for _, value in seen]
+    assert costs == sorted(costs, reverse=True)
+    assert [seconds for seconds, _ in seen] == sorted(seconds for seconds, _ in seen)
+    assert seen[-1][1] == pytest.approx(schedule.value)
+
+
+@given(problems(groups=4, instances=3, accelerators=2, positive=True), st.floats(0.001, 0.05))
+@settings(max_examples=25, deadline=None)
+def test_a_bound_after_little_time_still_holds(built: Problem, seconds: float) -> None:
+    if not _feasible(built, 2):
+        return
+    sign = cost_of(built.workload.objective, 1.0)
+    hurried = solve(built, "haxconn", max_transitions=2, time_limit_s=seconds)
+    best = solve(built, "haxconn", max_transitions=2, time_limit_s=20)
+    assert best.status == "optimal"
+    assert hurried.bound is not None and best.value is not None and hurried.value is not None
+    assert sign * hurried.bound <= sign * best.value + 1e-6 * best.value
+    assert sign * best.value <= sign * hurried.value + 1e-9 * best.value
+
+
+def test_exhaustive_stops_at_its_limit_without_a_bound() -> None:
+    schedule = solve(_large("latency"), "exhaustive", max_transitions=3, time_limit_s=0.3)
+    assert (schedule.status, schedule.bound) == ("feasible", None)
+
+
+def test_serial_takes_the_best_accelerator_and_the_best_sequence() -> None:
+    built = problem(
+        {"x": network([[3.0, 2.0]]), "y": network([[1.0, 1.5]])}, [("p", "x", ()), ("q", "y", ())], [FLAT, FLAT]
+    )
+    schedule = solve(built, "serial")
+    assert schedule.predicted is not None and schedule.predicted["makespan_ms"] == pytest.approx(3.5)
+    assert schedule.order == {"a": [], "b": [["p", 0, 0], ["q", 0, 0]]}
+    # throughput: 1000/1 + 1000/4 on a beats 1000/1.5 + 1000/3.5 on b; the short one goes first
+    schedule = solve(built.with_objective("throughput"), "serial")
+    assert schedule.value == pytest.approx(1250.0)
+    assert schedule.order == {"a": [["q", 0, 0], ["p", 0, 0]], "b": []}
+
+
+def test_serial_respects_after() -> None:
+    built = problem(
+        {"x": network([[3.0]]), "y": network([[1.0]])}, [("q", "y", ("p",)), ("p", "x", ())], [FLAT], "throughput"
+    )
+    assert solve(built, "serial").order == {"a": [["p", 0, 0], ["q", 0, 0]]}
+
+
+def test_a_baseline_that_cannot_exist_says_why() -> None:
+    built = problem({"x": network([[1.0, None], [None, 1.0]])}, [("p", "x", ())], [FLAT, FLAT])
+    with pytest.raises(Infeasible, match=r"a: not group 1 of p; b: not group 0 of p"):
+        solve(built, "serial")
+    with pytest.raises(Infeasible, match="no accelerator supports every group of p"):
+        solve(built, "naive")
+    with pytest.raises(Infeasible, match="p needs more than 0 transitions"):
+        solve(built, "haxconn", max_transitions=0)
+    assert solve(built, "haxconn", max_transitions=1).value == pytest.approx(2.0)
+
+
+def test_naive_may_put_everything_on_one_accelerator() -> None:
+    built = problem({"x": network([[1.0, 9.0]])}, [("p", "x", ()), ("q", "x", ())], [FLAT, FLAT])
+    assert solve(built, "naive").placement == {"p": ["a"], "q": ["a"]}
