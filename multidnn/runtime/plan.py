@@ -1,7 +1,7 @@
 """Turns a schedule into what each worker does in one iteration: its segments in order, and the signals between them."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
@@ -12,6 +12,7 @@ from multidnn.schedule.workload import Workload
 
 # what a segment that uses the chip whole is called where an accelerator's name stands otherwise
 CHIP = "chip"
+_CHIP_SCHEDULERS = ("whole", "streams")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,14 @@ def make_plan(
     """
     if schedule.workload != workload.name:
         raise InputError(f"a schedule of workload {schedule.workload!r} cannot run workload {workload.name!r}")
-    if schedule.placement is None or schedule.order is None:
+    if schedule.order is not None:
+        return _placed_plan(schedule, schedule.order, workload, networks, accelerators)
+    if schedule.scheduler in _CHIP_SCHEDULERS:
         return _chip_plan(schedule, workload, networks)
-    return _placed_plan(schedule, workload, networks, accelerators)
+    raise InputError(
+        f"schedule {schedule.scheduler!r} of workload {workload.name!r}: order is null, which only "
+        f"{' and '.join(_CHIP_SCHEDULERS)} may have"
+    )
 
 
 def _chip_plan(schedule: Schedule, workload: Workload, networks: Mapping[str, ExportedNetwork]) -> Plan:
@@ -82,22 +88,21 @@ def _chip_plan(schedule: Schedule, workload: Workload, networks: Mapping[str, Ex
 
 def _placed_plan(
     schedule: Schedule,
+    order: Mapping[str, object],
     workload: Workload,
     networks: Mapping[str, ExportedNetwork],
     accelerators: tuple[str, ...],
 ) -> Plan:
-    assert schedule.placement is not None
-    assert schedule.order is not None
     place = f"schedule {schedule.scheduler!r} of workload {workload.name!r}"
-    unknown = set(schedule.order) - set(accelerators)
+    unknown = set(order) - set(accelerators)
     if unknown:
         raise InputError(f"{place}: accelerators {sorted(unknown)} do not exist here; there are {list(accelerators)}")
     segments: list[RunSegment] = []
     turns: dict[str, list[int]] = {accelerator: [] for accelerator in accelerators}
-    for accelerator, listed in schedule.order.items():
-        for instance, first, last in listed:
+    for accelerator, listed in order.items():
+        for name, first, last in _turns(listed, networks, f"{place}: order.{accelerator}"):
             turns[accelerator].append(len(segments))
-            segments.append(RunSegment(instance, first, last, accelerator, accelerator))
+            segments.append(RunSegment(name, first, last, accelerator, accelerator))
     chains: dict[str, list[int]] = {}
     for instance in workload.instances:
         chain = sorted((s.first, number) for number, s in enumerate(segments) if s.instance == instance.name)
@@ -128,3 +133,18 @@ def _placed_plan(
         for number, sources in needs.items()
     }
     return Plan(segments, turns, before, spin=True)
+
+
+def _turns(listed: object, instances: Collection[str], place: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the entries of one accelerator's turns, each checked."""
+    if not isinstance(listed, list):
+        raise InputError(f"{place}: found {listed!r}, expected a list of [instance, first_group, last_group]")
+    for turn, entry in enumerate(listed):
+        match entry:
+            case [str(instance), int(first), int(last)] if instance in instances:
+                yield instance, first, last
+            case _:
+                raise InputError(
+                    f"{place}[{turn}]: found {entry!r}, expected [instance, first_group, last_group] with an "
+                    f"instance of {', '.join(instances)}"
+                )
