@@ -159,14 +159,16 @@ class _Comparison:
         return iteration
 
     def outputs(self) -> dict[str, dict[str, Any]]:
-        """Return the `outputs` entry of the run file; an output that was not written has max_abs_err null."""
+        """Return the `outputs` entry of the run file; null stands for a number that is not finite."""
         result: dict[str, dict[str, Any]] = {}
         for instance, error in self._error.items():
-            largest = max(
-                float(np.max(np.abs(value))) for values in self._references for value in values[instance].values()
+            # np.max keeps NaN, whichever value holds it
+            largest = np.max(
+                [np.max(np.abs(value)) for values in self._references for value in values[instance].values()]
             )
-            tolerance = RELATIVE_TOLERANCE * largest
-            ok = error <= tolerance
+            tolerance = RELATIVE_TOLERANCE * float(largest)
+            # a reference that is not finite says nothing about the others
+            ok = error <= tolerance < np.inf
             if not ok:
                 _log.error(
                     "run: outputs of %s under %s differ from those of %s alone by %g (allowed %g)",
@@ -174,8 +176,8 @@ class _Comparison:
                 )  # fmt: skip
             result[instance] = {
                 "max_abs_err": error if np.isfinite(error) else None,
-                "tolerance": tolerance,
-                "ok": ok,
+                "tolerance": tolerance if np.isfinite(tolerance) else None,
+                "ok": bool(ok),
                 "reference": self._accelerator,
                 "worst_scheduler": self._worst[instance],
             }

@@ -84,7 +84,11 @@ class Runner:
         self.workload = workload
         self._timeout_s = timeout_s
         self.networks = _networks_by_instance(workload, networks)
-        self._plans = {s.scheduler: make_plan(s, workload, self.networks, target.accelerators) for s in schedules}
+        self._plans: dict[str, Plan] = {}
+        for schedule in schedules:
+            if schedule.scheduler in self._plans:
+                raise InputError(f"workload {workload.name!r}: two schedules of scheduler {schedule.scheduler!r}")
+            self._plans[schedule.scheduler] = make_plan(schedule, workload, self.networks, target.accelerators)
         chip: dict[str, str] = {}
         if any(not plan.spin for plan in self._plans.values()):
             for instance in workload.instances:
