@@ -1,7 +1,7 @@
 """The searches and the bounds they rest on, each against plain enumeration through the simulator."""
 
 import math
-from itertools import product
+from itertools import pairwise, product
 from time import monotonic
 
 import pytest
@@ -61,6 +61,19 @@ def test_order_search_finds_the_best_of_all_orders(case: tuple[Problem, Placemen
     assert search.best(patterns(built, placement), min(costs) + 1e-6 * abs(min(costs))) is not None
 
 
+def test_an_accelerator_may_be_kept_waiting_for_a_segment_that_is_not_ready() -> None:
+    # a waits 0.1 ms for q, whose long last group on b is then under way while p runs on a
+    built = problem(
+        {"x": network([[None, 0.1], [1.0, None], [None, 5.0]]), "y": network([[3.0, None]])},
+        [("p", "y", ()), ("q", "x", ())],
+        [FLAT, FLAT],
+    )
+    found = OrderSearch(built).best(patterns(built, ((0,), (1, 0, 1))), math.inf)
+    assert found is not None
+    assert found[0] == pytest.approx(6.1)
+    assert found[1] == (((1, 1, 1), (0, 0, 0)), ((1, 0, 0), (1, 2, 2)))
+
+
 @given(placed(groups=4, instances=3, accelerators=3))
 @settings(max_examples=80, deadline=None)
 def test_no_timeline_beats_a_bound(case: tuple[Problem, Placement]) -> None:
@@ -117,7 +130,7 @@ def _best_by_hand(built: Problem, limit: int | None) -> float | None:
                     groups
                     for groups in product(range(len(built.accelerators)), repeat=len(built.costs(i).groups))
                     if all(built.costs(i).groups[g][a] is not None for g, a in enumerate(groups))
-                    and (limit is None or sum(x != y for x, y in zip(groups, groups[1:], strict=False)) <= limit)
+                    and (limit is None or sum(x != y for x, y in pairwise(groups)) <= limit)
                 ]
                 for i in range(len(built.instances))
             )
@@ -152,7 +165,8 @@ def test_haxconn_equals_exhaustive_on_three_instances(built: Problem, limit: int
             solve(built, "haxconn", max_transitions=limit)
         return
     found = solve(built, "haxconn", max_transitions=limit, time_limit_s=20)
-    assert found.value is not None and expected.value is not None
+    assert found.value is not None
+    assert expected.value is not None
     if expected.status == "optimal":
         assert (found.status, found.value) == ("optimal", pytest.approx(expected.value, rel=1e-6))
     else:
@@ -185,8 +199,11 @@ def test_haxconn_is_never_worse_than_the_baselines(built: Problem) -> None:
         except Infeasible:
             continue
         found = solve(built, "haxconn", max_transitions=0)
-        assert baseline.max_transitions is None and baseline.bound is None and baseline.status == "feasible"
-        assert found.value is not None and baseline.value is not None
+        assert baseline.max_transitions is None
+        assert baseline.bound is None
+        assert baseline.status == "feasible"
+        assert found.value is not None
+        assert baseline.value is not None
         assert sign * found.value <= sign * baseline.value + 1e-9 * baseline.value
 
 
@@ -207,7 +224,8 @@ def test_the_time_limit_gives_the_best_so_far_with_a_true_bound(objective: str) 
     )  # fmt: skip
     assert monotonic() - started < 6
     assert schedule.status == "feasible"
-    assert schedule.value is not None and schedule.bound is not None
+    assert schedule.value is not None
+    assert schedule.bound is not None
     sign = cost_of(objective, 1.0)
     assert sign * schedule.bound < sign * schedule.value
     assert tuple(seen) == schedule.incumbents
@@ -226,7 +244,9 @@ def test_a_bound_after_little_time_still_holds(built: Problem, seconds: float) -
     hurried = solve(built, "haxconn", max_transitions=2, time_limit_s=seconds)
     best = solve(built, "haxconn", max_transitions=2, time_limit_s=20)
     assert best.status == "optimal"
-    assert hurried.bound is not None and best.value is not None and hurried.value is not None
+    assert hurried.bound is not None
+    assert best.value is not None
+    assert hurried.value is not None
     assert sign * hurried.bound <= sign * best.value + 1e-6 * best.value
     assert sign * best.value <= sign * hurried.value + 1e-9 * best.value
 
@@ -241,7 +261,8 @@ def test_serial_takes_the_best_accelerator_and_the_best_sequence() -> None:
         {"x": network([[3.0, 2.0]]), "y": network([[1.0, 1.5]])}, [("p", "x", ()), ("q", "y", ())], [FLAT, FLAT]
     )
     schedule = solve(built, "serial")
-    assert schedule.predicted is not None and schedule.predicted["makespan_ms"] == pytest.approx(3.5)
+    assert schedule.predicted is not None
+    assert schedule.predicted["makespan_ms"] == pytest.approx(3.5)
     assert schedule.order == {"a": [], "b": [["p", 0, 0], ["q", 0, 0]]}
     # throughput: 1000/1 + 1000/4 on a beats 1000/1.5 + 1000/3.5 on b; the short one goes first
     schedule = solve(built.with_objective("throughput"), "serial")

@@ -1,5 +1,7 @@
 """The simulator: examples worked out by hand, and an independent second simulator in exact fractions."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,7 +155,7 @@ def test_segments_hold_their_accelerator_alone_and_cover_their_activities(
         spans = {(s.instance, s.first): s for s in held}
         listed = [spans[built.instances[i], first] for i, first, _ in order[a]]
         assert len(listed) == len(held)
-        assert all(x.end_ms <= y.start_ms for x, y in zip(listed, listed[1:], strict=False))
+        assert all(x.end_ms <= y.start_ms for x, y in itertools.pairwise(listed))
     groups = [entry for entry in timeline.activities if entry.kind == "group"]
     assert len(groups) == sum(len(row) for row in placement)
     assert all(entry.slowdown >= 1 - 1e-9 for entry in groups)
