@@ -1,0 +1,146 @@
+"""Networks loaded on both accelerators: timing, background load, hand-overs; and opening a target."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multidnn.errors import InputError
+from multidnn.networks.exported import ExportedNetwork
+from multidnn.targets import open_target
+from multidnn.targets.base import require
+from multidnn.targets.host.session import HostSession, Loop, Timed, Traffic
+from multidnn.targets.host.target import HostTarget
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two accelerators need two cores")
+
+SPEC = {
+    "kind": "host",
+    "accelerators": {
+        "ort": {"runtime": "onnxruntime", "cores": "auto"},
+        "ov": {"runtime": "openvino", "cores": "auto"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def session(tiny_networks: dict[str, Path]) -> Iterator[HostSession]:
+    """Beta twice, on both accelerators, and once whole on all cores."""
+    network = ExportedNetwork.read(tiny_networks["beta"])
+    with HostTarget("box", SPEC).open_session({"beta": network, "again": network}, chip={"beta": "openvino"}) as opened:
+        opened.load()
+        opened.fill_tensors(np.random.default_rng(1))
+        yield opened
+
+
+def test_timing_returns_a_number_per_pass_and_group(session: HostSession) -> None:
+    for accelerator in ("ort", "ov"):
+        rows = session.time(accelerator, [Timed("beta", 1), Timed("beta", 0, repeats=5)], passes=3)
+        assert [len(row) for row in rows] == [2, 2, 2]
+        assert all(value > 0 for row in rows for value in row)
+    assert len(session.time_whole("beta", 4)) == 4
+
+
+def test_a_repeated_group_counts_as_the_mean_of_its_runs(session: HostSession) -> None:
+    begin = time.perf_counter()
+    ((mean,),) = session.time("ort", [Timed("beta", 1, repeats=200)], passes=1)
+    elapsed = 1000 * (time.perf_counter() - begin)
+    assert 0 < 200 * mean <= elapsed
+
+
+def test_instances_of_one_network_have_tensors_of_their_own(session: HostSession) -> None:
+    (name,) = ExportedNetwork.read(session._instances["beta"].directory).outputs
+    session.tensor("beta", name)[...] = 5
+    session.tensor("again", name)[...] = 7
+    session.time("ov", [Timed("again", group) for group in range(3)], passes=1)
+    assert (session.tensor("beta", name) == 5).all()
+    assert not (session.tensor("again", name) == 7).any()
+
+
+def test_a_loop_runs_beside_a_timed_group_until_it_is_stopped(session: HostSession) -> None:
+    with session.background({"ov": Loop((("again", 0), ("again", 1)))}) as answers:
+        session.time("ort", [Timed("beta", 1)], passes=50)
+    with session.background({"ov": Loop((("again", 0), ("again", 1)))}) as answers:
+        time.sleep(0.3)
+    assert answers["ov"] > 5
+
+
+def test_traffic_counts_what_it_moved_and_rests_for_its_share(session: HostSession) -> None:
+    rates = {}
+    for duty in (1.0, 0.2):
+        # the first lap finds cold pages
+        for _ in range(2):
+            with session.background({"ort": Traffic(duty)}) as answers:
+                time.sleep(0.3)
+        moved, seconds = answers["ort"]
+        assert moved > 0
+        assert seconds >= 0.3
+        rates[duty] = moved / seconds
+    # a fifth of the full speed, very generously
+    assert rates[0.2] < 0.6 * rates[1.0]
+
+
+def test_peak_traffic_is_a_bandwidth(session: HostSession) -> None:
+    # bytes per second: above any disk, below any memory
+    assert 1e8 < session.peak_traffic(0.3) < 1e13
+
+
+def test_a_hand_over_is_timed_in_both_directions(session: HostSession) -> None:
+    (name,) = session._instances["beta"].groups[0].outputs
+    for source, destination in (("ort", "ov"), ("ov", "ort")):
+        held, arrival, cold = session.time_transition(source, destination, session.slot("beta", name), 12)
+        assert len(held) == len(arrival) == len(cold) == 12
+        assert min(held) > 0
+        # a signal cannot arrive before it is given
+        assert min(arrival) > 0
+
+
+def test_a_target_opens_by_its_kind() -> None:
+    target = open_target("box", SPEC)
+    assert (target.name, target.kind, target.accelerators) == ("box", "host", ("ort", "ov"))
+    assert set(target.cores["ort"]).isdisjoint(target.cores["ov"])
+    assert target.all_cores == tuple(sorted(os.sched_getaffinity(0)))
+    facts = target.facts()
+    assert facts["accelerators"]["ov"] == {"runtime": "openvino", "cores": list(target.cores["ov"])}
+    assert set(facts["runtime_versions"]) == {"onnxruntime", "openvino"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"kind": "hots"}, r"kind 'hots' is unknown \(did you mean 'host'\?\)"),
+        ({"kind": "recorded"}, "holds tables recorded elsewhere"),
+        ({"kind": "host", "accelerators": {f"a{n}": {"runtime": "openvino", "cores": "auto"} for n in range(4097)}}, "4097 accelerators need"),
+    ],
+)  # fmt: skip
+def test_a_target_that_cannot_be_opened_says_why(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        open_target("box", spec)
+
+
+def test_asking_for_what_a_target_cannot_do_lists_what_it_can() -> None:
+    target = HostTarget("box", SPEC)
+    require(target, "run")
+    with pytest.raises(InputError, match=r"target 'box' \(kind host\) cannot do 'power'; it can do: contention, emc"):
+        require(target, "power")
+
+
+def test_a_counter_that_the_kernel_lacks_is_an_error_where_it_is_needed(
+    session: HostSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multidnn.targets.host.session.find_counter", lambda process_id: (None, "none here"))
+    with pytest.raises(InputError, match="no memory-traffic counter for accelerator 'ov': none here"):
+        session.count_traffic("ov", [("beta", 0)], 0.1)
+
+
+def test_opening_and_closing_leaves_no_process(
+    tiny_networks: dict[str, Path], children: Callable[[], set[int]]
+) -> None:
+    with HostTarget("box", SPEC).open_session({"beta": ExportedNetwork.read(tiny_networks["beta"])}) as opened:
+        assert len(children()) == 2
+        assert set(opened.process_ids()) == {"ort", "ov"}
+    assert children() == set()
