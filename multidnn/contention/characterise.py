@@ -104,6 +104,7 @@ def characterise(
                 accelerator: [[s.demand, s.external, s.slowdown] for s in samples]
                 for accelerator, samples in training.items()
             },
+            "fitted_to": [list(victim) for victim in victims.training],
             "held_out": held_out,
             "environment": environment(target),
         },

@@ -1,0 +1,93 @@
+"""Characterising contention with tiny networks on this machine: the file, and that its error follows from its rows."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multidnn import tables
+from multidnn.contention import characterise as module
+from multidnn.contention.characterise import DUTIES, characterise
+from multidnn.errors import InputError
+from multidnn.measure.options import MeasureOptions
+from multidnn.networks.exported import ExportedNetwork
+from multidnn.schedule.problem import read_contention
+from multidnn.targets.host.target import HostTarget
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two accelerators need two cores")
+
+ACCELERATORS = ("ort", "ov")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A lock of the tests' own, and short measurements."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("lock")))
+        patch.setattr(module, "_GENERATOR_S", 0.05)
+        patch.setattr(module, "_HELD_OUT_PAIRS", 4)
+        yield
+
+
+def write_emc(path: Path, networks: dict[str, Path], leave_out: str | None = None) -> None:
+    rows = [
+        {
+            "name": name,
+            "group": group.index,
+            "accelerator": accelerator,
+            "demand_gb_s": 1.0 + group.index,
+            "utilization_pct": 1.0,
+            "method": "graph-traffic",
+        }
+        for name, directory in networks.items()
+        for group in ExportedNetwork.read(directory).groups
+        for accelerator in ACCELERATORS
+        if name != leave_out
+    ]
+    tables.write(path, tables.EMC, rows)
+
+
+def test_file_is_complete_and_its_error_follows_from_its_rows(
+    tiny_networks: dict[str, Path], host_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    write_emc(tmp_path / "emc.csv", tiny_networks)
+    out = tmp_path / "contention.json"
+    characterise(
+        HostTarget("box", host_spec), [tiny_networks["alpha"], tiny_networks["beta"]], [],
+        tmp_path / "emc.csv", MeasureOptions(), out,
+    )  # fmt: skip
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert content["format"] == 1
+    curves = read_contention(out, ACCELERATORS)
+    for accelerator, curve in zip(ACCELERATORS, curves, strict=True):
+        assert len(content["traffic_gb_s"][accelerator]) == len(DUTIES)
+        assert all(level > 0 for level in content["traffic_gb_s"][accelerator].values())
+        assert {external for _, external, _ in content["samples"][accelerator]} <= set(curve.external)
+    errors = []
+    for row in content["held_out"]:
+        curve = curves[ACCELERATORS.index(row["victim"][2])]
+        assert row["victim"][2] != row["beside"][2]
+        assert row["victim"][:2] not in content["fitted_to"]
+        assert row["beside"][:2] not in content["fitted_to"]
+        assert row["predicted"] == pytest.approx(curve(row["demand_gb_s"], row["external_gb_s"]))
+        errors.append(100 * abs(row["predicted"] / row["slowdown"] - 1))
+    assert content["fit"]["held_out"] == len(errors) == 4
+    assert content["fit"]["median_error_pct"] == pytest.approx(np.median(errors))
+    assert content["fit"]["p90_error_pct"] == pytest.approx(np.percentile(errors, 90))
+
+
+def test_missing_demand_of_a_convolution_is_named(
+    tiny_networks: dict[str, Path], host_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    write_emc(tmp_path / "emc.csv", tiny_networks, leave_out="beta")
+    with pytest.raises(InputError, match="no rows for beta"):
+        characterise(
+            HostTarget("box", host_spec), [tiny_networks["alpha"]], [tiny_networks["beta"]],
+            tmp_path / "emc.csv", MeasureOptions(), tmp_path / "contention.json",
+        )  # fmt: skip
+    assert not (tmp_path / "contention.json").exists()
