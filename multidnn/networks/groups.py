@@ -67,13 +67,11 @@ def _spans(network: Network, starts: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _checked(network: Network, starts: Sequence[int]) -> list[int]:
-    legal = handover_cuts(network)
-    found = sorted({0, *starts})
-    if any(isinstance(start, bool) or not isinstance(start, int) for start in starts) or list(starts) not in (
-        found,
-        found[1:],
-    ):
+    whole = [start for start in starts if isinstance(start, int) and not isinstance(start, bool)]
+    found = sorted({0, *whole})
+    if list(starts) not in (found, found[1:]) or len(whole) != len(starts):
         raise InputError(f"{network.source}: group starts {list(starts)} are not ascending layer indices")
+    legal = handover_cuts(network)
     for start in found[1:]:
         if start not in legal:
             near = sorted(sorted(legal, key=lambda cut: abs(cut - start))[:6])

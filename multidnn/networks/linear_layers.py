@@ -87,8 +87,12 @@ def convolution(layer: CaffeLayer, builder: Builder) -> None:
         kernel_shape = (param.num_output, channels // group, *pairs["kernel"])
         fan_in = channels // group * area
     source = builder.moment(layer.bottoms[0])
-    std = 1 / math.sqrt(fan_in * source.square)
-    inputs = [layer.bottoms[0], builder.weight(builder.random.normal(f"{layer.name}/weight", kernel_shape, std))]
+    # a filter over one channel would lose all that varies slowly if it were centred
+    centred = not transposed and channels // group > 1
+    std = moments.linear_scale(source, fan_in, centred)
+    axes = (1, 2, 3) if centred else ()
+    weight = builder.random.normal(f"{layer.name}/weight", kernel_shape, std, centred=axes)
+    inputs = [layer.bottoms[0], builder.weight(weight)]
     if param.bias_term:
         inputs.append(_bias(layer, builder, param.num_output))
     builder.node(
@@ -97,7 +101,7 @@ def convolution(layer: CaffeLayer, builder: Builder) -> None:
         inputs,
         layer.tops[0],
         (batch, param.num_output, *spatial),
-        _biased(moments.linear(source), param.bias_term),
+        _biased(moments.linear(source, centred), param.bias_term),
         kernel_shape=list(pairs["kernel"]),
         strides=list(pairs["stride"]),
         pads=list(pairs["pad"]) * 2,
@@ -120,13 +124,16 @@ def inner_product(layer: CaffeLayer, builder: Builder) -> None:
         matrix = builder.between(layer, "flatten")
         builder.node("Flatten", f"{layer.name}/flatten", [bottom], matrix, (rows, depth), source, axis=axis)
     kernel = (depth, param.num_output) if param.transpose else (param.num_output, depth)
-    std = 1 / math.sqrt(depth * source.square)
-    inputs = [matrix, builder.weight(builder.random.normal(f"{layer.name}/weight", kernel, std))]
+    centred = depth > 1
+    std = moments.linear_scale(source, depth, centred)
+    axes = (0 if param.transpose else 1,) if centred else ()
+    weight = builder.random.normal(f"{layer.name}/weight", kernel, std, centred=axes)
+    inputs = [matrix, builder.weight(weight)]
     if param.bias_term:
         inputs.append(_bias(layer, builder, param.num_output))
     result = (*shape[:axis], param.num_output)
     output = top if axis == 1 else builder.between(layer, "matrix")
-    after = _biased(moments.linear(source), param.bias_term)
+    after = _biased(moments.linear(source, centred), param.bias_term)
     builder.node("Gemm", layer.name, inputs, output, (rows, param.num_output), after, transB=int(not param.transpose))
     if axis != 1:
         builder.reshape(f"{layer.name}/shape_back", output, top, result)

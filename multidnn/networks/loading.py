@@ -31,6 +31,7 @@ def load(path: str | Path, *, seed: int, name: str | None) -> Network:
 
 def _from_caffe(net: CaffeNet, name: str, source: str, seed: int) -> Network:
     caffe_layers.check(net.layers)
+    net.check_inputs()
     consumers: dict[str, list[CaffeLayer]] = {}
     for layer in net.layers:
         for bottom in layer.bottoms:

@@ -1,14 +1,14 @@
 """Estimates how large activations are, so that random weights keep them of order one through the deepest network.
 
 A tensor is modelled by three numbers: its mean, the variance `between` channels of what is constant in a channel, and
-the variance `within` a channel (positions and inputs). Convolutions with zero-mean weights turn mean and `between`
-into `between` (the argument of He et al. 2015 for the second moment, split in two), averages shrink `within` only.
+the variance `within` a channel (positions and inputs). Convolutions with zero-mean weights keep the second moment
+(the argument of He et al. 2015) and turn mean and `between` into `between`, averages shrink `within` only: a deep
+network would end up saying the same whatever its input. Filters whose weights sum to zero take the mean out.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,16 @@ class Moments:
         return self.mean**2 + self.variance
 
 
-def linear(source: Moments, gain: float = 1.0) -> Moments:
-    """After zero-mean random weights scaled so that the mean square becomes `gain`."""
-    constant = (source.mean**2 + source.between) / source.square
-    return Moments(0.0, gain * constant, gain * (1 - constant))
+def linear(source: Moments, centred: bool) -> Moments:
+    """After random weights of mean zero scaled by `linear_scale`; `centred` if every filter's weights sum to zero."""
+    constant = source.between if centred else source.mean**2 + source.between
+    total = constant + source.within
+    return Moments(0.0, constant / total, source.within / total)
+
+
+def linear_scale(source: Moments, fan_in: float, centred: bool) -> float:
+    """Return the standard deviation of weights that makes the mean square of their sums 1."""
+    return 1 / math.sqrt(fan_in * (source.variance if centred else source.square))
 
 
 def affine(source: Moments, shift: float, scale: float, spread: float) -> Moments:
@@ -59,17 +65,19 @@ def elementwise(source: Moments, function: Callable[[NDArray[np.float64]], NDArr
 
 
 def largest(source: Moments, count: int) -> Moments:
-    """After the largest of `count` values of a channel, by Blom's approximation of a normal order statistic."""
-    if count <= 1:
-        return source
-    shift = NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
-    shrink = 1 / (1 + math.log(count))
-    return Moments(source.mean + shift * math.sqrt(source.within), source.between, source.within * shrink)
+    """After the largest of `count` values of a channel, as if their upper tail were exponential (they are rectified).
+
+    The mean of the largest of n is then the harmonic number H_n, its variance the sum of 1/k^2, in units of one value.
+    """
+    ranks = range(1, count + 1)
+    rise = sum(1 / rank for rank in ranks) - 1
+    spread = sum(1 / rank**2 for rank in ranks)
+    return Moments(source.mean + rise * math.sqrt(source.within), source.between * spread, source.within * spread)
 
 
 def average(source: Moments, count: int) -> Moments:
-    """After the mean of `count` values of a channel."""
-    return Moments(source.mean, source.between, source.within / count)
+    """After the mean of `count` neighbours, which overlapping windows made alike: worth sqrt(count) independent ones."""
+    return Moments(source.mean, source.between, source.within / math.sqrt(count))
 
 
 def scaled(source: Moments, factor: float) -> Moments:

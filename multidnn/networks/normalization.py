@@ -153,7 +153,17 @@ def lrn(layer: CaffeLayer, builder: Builder) -> None:
         )
     if param.local_size % 2 == 0:
         raise layer.error(f"found local_size {param.local_size}, expected an odd number", "lrn_param.local_size")
-    source = builder.moment(layer.bottoms[0])
+    if param.k <= 0:
+        raise layer.error(f"found k {param.k:g}, expected a positive number", "lrn_param.k")
+    bottom, top = layer.bottoms[0], layer.tops[0]
+    source = builder.moment(bottom)
     after = moments.scaled(source, (param.k + param.alpha * source.square) ** -param.beta)
-    attributes = {"size": param.local_size, "alpha": param.alpha, "beta": param.beta, "bias": param.k}
-    builder.node("LRN", layer.name, layer.bottoms, layer.tops[0], shape, after, **attributes)
+    # OpenVINO's CPU kernel takes k for 1 whatever it is, so k is divided out: (k + s)^-b = k^-b (1 + s / k)^-b
+    attributes = {"size": param.local_size, "alpha": param.alpha / param.k, "beta": param.beta, "bias": 1.0}
+    if param.k == 1:
+        builder.node("LRN", layer.name, [bottom], top, shape, after, **attributes)
+        return
+    ratio = builder.between(layer, "ratio")
+    factor = builder.weight(constant(f"{layer.name}/k_factor", np.array(param.k**-param.beta, dtype=np.float32)))
+    builder.node("LRN", layer.name, [bottom], ratio, shape, after, **attributes)
+    builder.node("Mul", f"{layer.name}/k", [ratio, factor], top, shape, after)

@@ -29,7 +29,8 @@ def load(path: Path, name: str, source: str) -> Network:
 
     Constant nodes become weights; Shape and Size nodes too, since shapes are static. Nodes fed by constants alone
     (and what comes from them) prepare constants and are no layers. Nodes that reach no output are dropped. All other
-    nodes are layers, in the file's order if that is an execution order, else in the nearest one that is.
+    nodes are layers, in the file's order if that is an execution order, else in the nearest one that is; a Dropout
+    appears as the Identity it is.
 
     Raises:
         InputError: not ONNX or truncated, invalid by the ONNX checker, a cycle or a tensor nobody makes, missing
@@ -39,6 +40,7 @@ def load(path: Path, name: str, source: str) -> Network:
     graph = model.graph
     weights = _weights(graph.initializer, path, source)
     nodes = _take_constants(graph.node, weights, path, source)
+    nodes = _without_dropout(nodes, {value.name for value in graph.output})
     inputs = {value.name: value for value in graph.input if value.name not in weights}
     nodes = _sorted(nodes, {*inputs, *weights}, source)
     shapes = {value.name: _static(value, source) for value in inputs.values()}
@@ -113,6 +115,8 @@ def _weight(name: str, tensor: TensorProto, path: Path, source: str) -> Weight:
         return Weight(name, shape, dtype, lambda: np.asarray(numpy_helper.to_array(tensor)))
     facts = {entry.key: entry.value for entry in tensor.external_data}
     file = path.parent / facts.get("location", "")
+    if not file.resolve().is_relative_to(path.parent.resolve()):
+        raise InputError(f"{source}: the external data of constant {name!r} lies outside the model's directory: {file}")
     offset = int(facts.get("offset", 0))
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
     length = int(facts.get("length", math.prod(shape) * dtype.itemsize))
@@ -152,6 +156,21 @@ def _take_constants(
             weights[name] = constant(name, np.array(helper.get_attribute_value(attribute), dtype=np.int64))
         else:
             raise InputError(f"{source}: Constant {name!r} holds {attribute.name}; allowed: a dense number or tensor")
+    return kept
+
+
+def _without_dropout(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """Return the nodes with every Dropout that passes its input on written as Identity.
+
+    OpenVINO loses the input's name of a model that is a Dropout alone.
+    """
+    read = outputs.union(*(read_by(node) for node in nodes))
+    kept = []
+    for node in nodes:
+        has_mode = len(node.input) > 2 and node.input[2]
+        if node.op_type == "Dropout" and not has_mode and not read.intersection(node.output[1:]):
+            node = helper.make_node("Identity", node.input[:1], node.output[:1], name=node.name)
+        kept.append(node)
     return kept
 
 

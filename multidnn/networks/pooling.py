@@ -119,7 +119,7 @@ def pooling(layer: CaffeLayer, builder: Builder) -> None:
         raise layer.error("pool STOCHASTIC is not supported; allowed: MAX, AVE", "pooling_param.pool")
     rows, columns = _sizes(layer, height, width)
     shape = (batch, channels, rows.count, columns.count)
-    taken = round(np.mean(rows.inputs) * np.mean(columns.inputs))
+    taken = max(1, round(float(np.mean(rows.inputs) * np.mean(columns.inputs))))
     attributes = {
         "kernel_shape": [rows.kernel, columns.kernel],
         "strides": [rows.stride, columns.stride],

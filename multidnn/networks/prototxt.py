@@ -52,6 +52,14 @@ class CaffeNet:
     inputs: Mapping[str, tuple[int, ...]]
     layers: Sequence[CaffeLayer]
     outputs: Sequence[str]
+    input_lines: Mapping[str, int]
+
+    def check_inputs(self) -> None:
+        """Raise an `InputError` for an input that no layer reads."""
+        consumed = {bottom for layer in self.layers for bottom in layer.bottoms}
+        for name in self.inputs:
+            if name not in consumed:
+                raise InputError(f"{self.path}:{self.input_lines[name]}: input {name!r} is used by no layer")
 
 
 def read(path: Path) -> CaffeNet:
@@ -271,9 +279,6 @@ def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLaye
             f'{path}:1: the network has no input; expected a layer of type "Input" (in place of a Data layer) or the '
             "old fields 'input' and 'input_shape'"
         )
-    for name in shapes:
-        if name not in consumed:
-            layer_of = next((layer for layer in layers if name in layer.tops), None)
-            raise InputError(f"{path}:{layer_of.line if layer_of else 1}: input {name!r} is used by no layer")
     outputs = [top for layer in kept for top in layer.tops if top not in consumed]
-    return CaffeNet(path, shapes, kept, outputs)
+    lines = {top: layer.line for layer in layers if layer.type == "Input" for top in layer.tops}
+    return CaffeNet(path, shapes, kept, outputs, {name: lines.get(name, 1) for name in shapes})

@@ -27,7 +27,7 @@ class Weight:
 
     def array(self) -> Array:
         """Return the values (shape `shape`, type `dtype`)."""
-        values = np.ascontiguousarray(self.make())
+        values = np.asarray(self.make(), order="C")
         if values.shape != self.shape or values.dtype != self.dtype:
             raise ValueError(f"weight {self.name!r} came out as {values.dtype}{values.shape}")
         return values
@@ -43,11 +43,15 @@ class RandomWeights:
         digest = hashlib.sha256(f"{self._prefix}\0{name}".encode()).digest()
         return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
 
-    def normal(self, name: str, shape: tuple[int, ...], std: float, mean: float = 0.0) -> Weight:
-        """Return a weight ~ N(mean, std^2), fp32."""
+    def normal(
+        self, name: str, shape: tuple[int, ...], std: float, mean: float = 0.0, centred: tuple[int, ...] = ()
+    ) -> Weight:
+        """Return a weight ~ N(mean, std^2), fp32; with `centred`, made to sum to zero over these axes first."""
 
         def make() -> Array:
             values = self._generator(name).standard_normal(shape, dtype=np.float32)
+            if centred:
+                values -= values.mean(axis=centred, keepdims=True, dtype=np.float64).astype(np.float32)
             values *= np.float32(std)
             values += np.float32(mean)
             return values
