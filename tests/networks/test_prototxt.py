@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from multidnn.errors import InputError
@@ -251,18 +251,19 @@ def chains(draw):
 def test_written_and_read_back(tmp_path_factory, net, brackets, one_line):
     path = tmp_path_factory.getbasetemp() / "chain.prototxt"
     path.write_text(text_format.MessageToString(net, pointy_brackets=brackets, as_one_line=one_line))
-    found = read(path)
     expected = [
         layer
         for layer in net.layer
         if layer.type != "Input" and not (layer.type == "Dropout" and layer.top == layer.bottom)
     ]
+    assume(expected)
+    found = read(path)
     assert [layer.proto for layer in found.layers] == expected
-    values = ["data", *(layer.tops[0] for layer in found.layers)]
-    if found.layers:
-        # a chain: every layer reads the value before it, and every value has a name of its own
-        assert len(set(values)) >= len(values) - 1
-        assert found.outputs == [found.layers[-1].tops[0]] or expected[-1].top == expected[-1].bottom
+    # a chain: every layer reads the value before it, and every value has a name of its own
+    values = [*found.inputs, *(layer.tops[0] for layer in found.layers)]
+    assert len(set(values)) == len(values)
+    assert [layer.bottoms for layer in found.layers] == [(value,) for value in values[:-1]]
+    assert found.outputs == values[-1:]
 
 
 @settings(max_examples=100, deadline=None)
