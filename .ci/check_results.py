@@ -21,7 +21,8 @@ def main(results: Path) -> None:
         fastest = min(row["measured_median_ms"] for row in mine)
         assert [row["measured_median_ms"] for row in recommended] == [fastest], workload
         outputs = json.loads((results / "runs" / f"{workload}.json").read_text())["outputs"]
-        assert outputs and all(entry["ok"] for entry in outputs.values()), outputs
+        assert outputs, workload
+        assert all(entry["ok"] for entry in outputs.values()), outputs
         for row in mine:
             trace = json.loads((results / "traces" / workload / f"{row['scheduler']}.json").read_text())
             assert trace["traceEvents"], (workload, row["scheduler"])

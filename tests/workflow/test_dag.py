@@ -1,0 +1,142 @@
+"""What Snakemake plans, refuses and guarantees, asked of the real workflow."""
+
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import ROOT, Project, default_config
+
+MEASURING = {"profile_layers", "profile_transitions", "profile_whole", "profile_emc", "characterise", "run"}
+
+
+def test_default_target_on_the_host(project: Project) -> None:
+    jobs = project.jobs("--cores", "3", "--", "all")
+    config = default_config()
+    assert jobs["export_network"] == jobs["profile_layers"] == len(config["networks"])
+    assert jobs["schedule"] == jobs["run"] == len(config["targets"]["host"]["workloads"]) == 8
+    assert set(jobs) >= MEASURING
+    assert "recorded_tables" not in jobs
+
+
+def test_measuring_rules_own_the_chip_and_no_other_does() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("rules/*.smk")))
+    rules = dict(re.findall(r"^rule (\w+):\n((?:(?:    .*)?\n)+)", text, re.MULTILINE))
+    assert set(rules) >= MEASURING
+    for name, body in rules.items():
+        assert ("soc=1" in body) == ("threads: workflow.cores" in body) == (name in MEASURING), name
+        assert all(f"\n    {word}:" in body for word in ("log", "benchmark", "conda")), name
+
+
+def test_recorded_target_measures_nothing(project: Project) -> None:
+    jobs = project.jobs("--config", "target=recorded", "--", "all")
+    assert jobs["recorded_tables"] == 1
+    assert jobs["schedule_recorded"] == 3
+    assert not MEASURING & set(jobs)
+    assert not {"export_network", "export_convolutions"} & set(jobs)
+
+
+def test_one_line_makes_an_onnx_file_a_network(project: Project) -> None:
+    config = default_config()
+    config["networks"]["mine"] = "mine.onnx"
+    (project.directory / "mine.onnx").write_bytes(b"")
+    project.configure(config)
+    jobs = project.jobs("--", "layer_results")
+    assert jobs["export_network"] == jobs["profile_layers"] == len(config["networks"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("-n", "--config", "target=recorded", "--", "runs"),
+            r"runs: target 'recorded' is of kind recorded: .*: host$",
+        ),
+        (("-n", "--config", "target=hosts"), r"--config: target: 'hosts' is not in `targets`.*did you mean 'host'"),
+        (("-n", "--configfile", "over.yaml"), r"over.yaml:2: run.budget: unknown key, .*did you mean 'budget_s'"),
+    ],
+)
+def test_refusal(project: Project, refused: Callable[..., str], arguments: tuple[str, ...], expected: str) -> None:
+    (project.directory / "over.yaml").write_text("run:\n  budget: 3\n", encoding="utf-8")
+    assert re.match(expected, refused(*arguments))
+    assert not (project.directory / "results").exists()
+
+
+def test_cycle_is_refused_with_its_line(project: Project, refused: Callable[..., str]) -> None:
+    head, name, tail = (ROOT / "config.yaml").read_text(encoding="utf-8").partition("  googlenet-then-alexnet:\n")
+    project.configure(head + name + tail.replace("{network: googlenet}", "{network: googlenet, after: [alexnet]}", 1))
+    assert re.match(
+        r"config.yaml:\d+: workloads.googlenet-then-alexnet: .*cycle.*(googlenet -> alexnet|alexnet -> googlenet)",
+        refused("-n"),
+    )
+
+
+PROBES = """
+include: "Snakefile"
+
+rule probes:
+    input:
+        expand("{kind}/{i}", kind=["soc", "free"], i=range(4)),
+
+rule soc_probe:
+    output: "soc/{i}"
+    resources: soc=1
+    shell: "date +%s.%N > {output}; sleep 0.4; date +%s.%N >> {output}"
+
+rule free_probe:
+    output: "free/{i}"
+    shell: "date +%s.%N > {output}; sleep 0.4; date +%s.%N >> {output}"
+"""
+
+
+def test_jobs_that_need_the_chip_never_overlap(project: Project) -> None:
+    (project.directory / "Probes").write_text(PROBES, encoding="utf-8")
+    answer = project.snakemake("-s", "Probes", "--cores", "8", "--resources", "mem_mb=9000", "gpu=4", "--", "probes")
+    assert answer.returncode == 0, answer.stderr
+
+    def intervals(kind: str) -> list[tuple[float, float]]:
+        lines = [(project.directory / kind / str(i)).read_text().split() for i in range(4)]
+        return sorted((float(start), float(end)) for start, end in lines)
+
+    def overlap(kind: str) -> bool:
+        spans = intervals(kind)
+        return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
+
+    assert not overlap("soc")
+    assert overlap("free"), "without the resource jobs run side by side, or this test proves nothing"
+
+
+def test_lint_finds_nothing(project: Project) -> None:
+    answer = project.snakemake("--lint")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_slurm_profile_names_the_measuring_rules() -> None:
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text(encoding="utf-8"))
+    assert set(profile["set-resources"]) == MEASURING
+    assert all("--exclusive" in needs["slurm_extra"] for needs in profile["set-resources"].values())
+
+
+def test_every_rule_has_one_short_script() -> None:
+    used = {
+        name for path in ROOT.glob("rules/*.smk") for name in re.findall(r"\.\./scripts/(\w+\.py)", path.read_text())
+    }
+    assert used == {path.name for path in ROOT.glob("scripts/*.py")}
+    assert all(len(path.read_text().splitlines()) <= 40 for path in ROOT.glob("scripts/*.py"))
+
+
+def test_parsing_imports_nothing_heavy(project: Project) -> None:
+    watch = (
+        "import sys; import runpy; sys.argv = ['snakemake', '-n', '-q']\n"
+        "try:\n    runpy.run_module('snakemake', run_name='__main__')\n"
+        "finally:\n    heavy = {'onnx', 'onnxruntime', 'openvino', 'z3', 'matplotlib', 'scipy', 'pandas'} & set(sys.modules)\n"
+        "    print('HEAVY', sorted(heavy))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", watch], cwd=project.directory, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert "HEAVY []" in answer.stdout, answer.stdout + answer.stderr
