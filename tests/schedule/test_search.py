@@ -119,6 +119,31 @@ def test_z3_proposes_exactly_the_placements_that_exist(built: Problem, limit: in
     assert len(expected) > 60
 
 
+@given(problems(groups=3, instances=2, accelerators=2, positive=True), st.floats(0.0, 0.5))
+@settings(max_examples=60, deadline=None)
+def test_z3_proposes_every_placement_that_beats_a_cost(built: Problem, above: float) -> None:
+    objective = built.workload.objective
+    costs = {
+        placement: min(cost_of(objective, timeline.value(objective)) for _, timeline in _timelines(built, placement))
+        for placement in _all_placements(built, 1)
+    }
+    if not costs:
+        return
+    best = min(costs.values())
+    level = best + (above + 1e-6) * abs(best)
+    encoding = Encoding(built, 1, 1e-3)
+    followed = limits(objective, level, earliest_finishes(built, 1))
+    for form in chain_forms(built) + load_forms(built):
+        encoding.require(form, followed.of(form))
+    proposed = set()
+    while (placement := encoding.propose(10.0)) is not False:
+        assert not isinstance(placement, bool)
+        assert placement is not None
+        proposed.add(placement)
+        encoding.refute(range(len(built.instances)), placement)
+    assert {placement for placement, cost in costs.items() if cost < level} <= proposed
+
+
 def _best_by_hand(built: Problem, limit: int | None) -> float | None:
     """The best value over everything, without any of the schedulers' code but the simulator."""
     objective = built.workload.objective
