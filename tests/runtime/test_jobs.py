@@ -148,6 +148,35 @@ def test_an_output_that_nobody_writes_is_found(
     assert outputs["alpha"]["ok"] is True
 
 
+def test_a_result_left_over_from_the_round_before_is_found(
+    target: HostTarget,
+    trio: Workload,
+    tiny_networks: dict[str, Path],
+    schedule_paths: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, kept = Runner.run, []
+
+    def run_stale(self: Runner, scheduler: str) -> Any:
+        iteration = run(self, scheduler)
+        name = next(iter(self.networks["last"].outputs))
+        tensor = self._session.tensor("last", name)
+        kept.append(tensor.copy())
+        tensor[...] = kept[max(0, len(kept) - 2)]
+        return iteration
+
+    monkeypatch.setattr(Runner, "run", run_stale)
+    out = tmp_path / "runs.json"
+    run_workload(target, trio, tiny_networks, schedule_paths[:1], {}, OPTIONS, out)
+    outputs = json.loads(out.read_text())["outputs"]
+    assert {instance: entry["ok"] for instance, entry in outputs.items()} == {
+        "alpha": True,
+        "beta": True,
+        "last": False,
+    }
+
+
 def test_a_reference_that_is_not_finite_is_not_ok(
     target: HostTarget,
     trio: Workload,
