@@ -1,11 +1,12 @@
 """Workers and what happens when one of them, or their parent, does not live: one message, and nobody left."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,22 +54,26 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def start_parent() -> tuple[subprocess.Popen[str], list[int]]:
-    """Start a process with a busy crew in a process group of its own; return it and its workers."""
-    import json
-
-    parent = subprocess.Popen(
+@pytest.fixture
+def busy_parent() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A process with a busy crew, in a process group of its own, and its workers; whoever outlives the test is killed."""
+    with subprocess.Popen(
         [sys.executable, "-c", PARENT],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
-    assert parent.stdout is not None
-    workers = list(json.loads(parent.stdout.readline()).values())
-    assert len(workers) == 2
-    assert all(map(alive, workers))
-    return parent, workers
+    ) as parent:
+        assert parent.stdout is not None
+        workers = list(json.loads(parent.stdout.readline()).values())
+        assert len(workers) == 2
+        assert all(map(alive, workers))
+        try:
+            yield parent, workers
+        finally:
+            parent.kill()
+            for worker in filter(alive, workers):
+                os.kill(worker, signal.SIGKILL)
 
 
 def test_workers_are_pinned_and_set_their_own_thread_count(
@@ -176,17 +181,15 @@ def test_a_worker_that_does_not_answer_is_given_up(children: Callable[[], set[in
         assert children() == set()
 
 
-def test_a_killed_parent_leaves_no_worker() -> None:
-    parent, workers = start_parent()
-    with parent:
-        parent.send_signal(signal.SIGKILL)
-        assert wait_until(lambda: not any(map(alive, workers)), 10)
+def test_a_killed_parent_leaves_no_worker(busy_parent: tuple[subprocess.Popen[str], list[int]]) -> None:
+    parent, workers = busy_parent
+    parent.kill()
+    assert wait_until(lambda: not any(map(alive, workers)), 10)
 
 
-def test_ctrl_c_leaves_no_worker() -> None:
-    parent, workers = start_parent()
-    with parent:
-        # a terminal sends it to the whole group
-        os.killpg(parent.pid, signal.SIGINT)
-        assert parent.wait(20) != 0
-        assert wait_until(lambda: not any(map(alive, workers)), 10)
+def test_ctrl_c_leaves_no_worker(busy_parent: tuple[subprocess.Popen[str], list[int]]) -> None:
+    parent, workers = busy_parent
+    # a terminal sends it to the whole group
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.wait(20) != 0
+    assert wait_until(lambda: not any(map(alive, workers)), 10)
