@@ -17,7 +17,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     config = default_config()
     config["target"] = "recorded"
     config["targets"]["recorded"]["workloads"] = ["googlenet+alexnet"]
-    config["workloads"]["googlenet+resnet101"]["instances"]["googlenet"]["network"] = "googlenet"
     project.configure(config)
     answer = project.snakemake("--cores", "2", "--", "all")
     assert answer.returncode == 0, answer.stdout + answer.stderr
