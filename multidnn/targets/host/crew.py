@@ -69,6 +69,8 @@ class Crew:
                 stdout=_STANDARD_ERROR,
                 env={**os.environ, **threads},
                 pass_fds=(self.arena.descriptor, *self.events, self._alive_read, theirs.fileno()),
+                # Ctrl-C is for the parent, which decides what happens to its workers
+                process_group=0,
             )
         self._connections[name] = Connection(ours.detach())
 

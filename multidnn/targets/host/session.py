@@ -200,7 +200,7 @@ class HostSession:
                 self._crew.send(accelerator, "loop", calls=calls, **events)
         for _ in loads:
             self._crew.wait_signal(_RUNNING, 30, *loads)
-        # an error in the block has ended the workers, so there is nobody left to stop
+        # an error in the block goes on to the session's own end, which ends the workers and with them the load
         yield answers
         gate.signal(self._crew.events[_STOP], len(loads))
         answers.update(self._crew.receive(*loads))

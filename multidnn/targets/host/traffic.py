@@ -1,12 +1,25 @@
 """A memory-traffic generator: copies a block larger than the caches at a chosen share of full speed."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
 
-_BLOCK_BYTES = 96 << 20
+# for machines whose kernel shows no cache sizes
+_SMALLEST_BLOCK_BYTES = 96 << 20
 _CHUNK_BYTES = 1 << 20
+
+
+def block_bytes(caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
+    """Return three times the largest cache that the kernel lists below `caches`, and at least 96 MiB."""
+    largest = 0
+    for path in caches.glob("index*/size"):
+        size = re.fullmatch(r"(\d+)([KM])", path.read_text(encoding="ascii").strip())
+        if size:
+            largest = max(largest, int(size[1]) << {"K": 10, "M": 20}[size[2]])
+    return max(_SMALLEST_BLOCK_BYTES, -(-3 * largest // _CHUNK_BYTES) * _CHUNK_BYTES)
 
 
 class TrafficGenerator:
@@ -16,7 +29,7 @@ class TrafficGenerator:
     """
 
     def __init__(self) -> None:
-        count = _BLOCK_BYTES // 4
+        count = block_bytes() // 4
         self._source = np.ones(count, dtype=np.float32)
         # written once here: fresh pages would be charged to the first lap
         self._sink = np.full(count, 2, dtype=np.float32)

@@ -6,7 +6,6 @@ socket, tensors live in the arena, and signals to other workers go through gate 
 
 import json
 import os
-import signal as signals
 import sys
 import threading
 from collections.abc import Sequence
@@ -185,8 +184,6 @@ def _serve(worker: Worker, connection: Connection) -> None:
 def main() -> None:
     """Run the worker that the JSON in the first argument describes."""
     config = json.loads(sys.argv[1])
-    # Ctrl-C reaches the whole process group; the parent decides what happens to its workers
-    signals.signal(signals.SIGINT, signals.SIG_IGN)
     os.sched_setaffinity(0, config["cores"])
     _die_with_parent(config["alive"])
     arena = Arena(config["arena_size"], config["arena"])
