@@ -78,7 +78,7 @@ def _curves(axes: "Axes", grid: Slowdown, colormap: matplotlib.colors.Colormap, 
 
 
 def draw_contention(contention_json: Path, out: Path) -> None:
-    """Draw the slowdown grid of contention.json (DESIGN section 6), one panel per accelerator.
+    """Draw the slowdown grid of contention.json (docs/formats.md), one panel per accelerator.
 
     Lines are the model, coloured by the demand of the group itself (GB/s). Where the file has the measured
     co-runs, they are drawn on top: dots entered the fit (`samples`: accelerator -> [own, external, slowdown]), diamonds

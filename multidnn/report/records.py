@@ -199,7 +199,7 @@ def _check(path: Path, value: Mapping[str, Any], validator: Draft202012Validator
 
 
 def read_schedule(path: Path) -> ScheduleRecord:
-    """Read a schedule file (DESIGN section 6), or the marker of one that cannot exist.
+    """Read a schedule file (docs/formats.md), or the marker of one that cannot exist.
 
     Raises:
         InputError: the file is missing, truncated or lacks what the report needs; the message names the file and key.
@@ -221,7 +221,7 @@ def read_schedule(path: Path) -> ScheduleRecord:
 
 
 def read_run(path: Path) -> Run:
-    """Read a runs file (DESIGN section 6); keys it does not know are left alone.
+    """Read a runs file (docs/formats.md); keys it does not know are left alone.
 
     Raises:
         InputError: the file is missing, truncated, lacks a key, or holds a segment that ends before it starts.

@@ -103,7 +103,7 @@ def summarise(
     out_csv: Path,
     schedulers: Sequence[str] | None = None,
 ) -> None:
-    """Write summary.csv (DESIGN section 6) and, beside it, summary.json.
+    """Write summary.csv (docs/formats.md) and, beside it, summary.json.
 
     Args:
         workloads: one block of rows each, in this order.

@@ -1,4 +1,4 @@
-"""The command `python -m multidnn.schedule`: one schedule from the tables of a target (DESIGN.md, section 6)."""
+"""The command `python -m multidnn.schedule`: one schedule from the tables of a target (docs/formats.md)."""
 
 import argparse
 import math

@@ -1,6 +1,6 @@
 """haxconn: the best placement and order under contention, with Z3 closing the proof.
 
-Source: HaX-CoNN (PPoPP 2024), on the model of DESIGN.md section 5 instead of the artifact's simplified one.
+Source: HaX-CoNN (PPoPP 2024), on the model of docs/semantics.md instead of the artifact's simplified one.
 
 Z3 decides placements: it proposes one whose loads and chains could still beat the incumbent. A sweep then answers
 for a whole region around it: one instance, the pivot, takes every placement it may while the others stay, and the

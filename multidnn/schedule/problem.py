@@ -39,7 +39,7 @@ class NetworkCosts:
 
 @dataclass(frozen=True)
 class Problem:
-    """A workload on a set of accelerators (DESIGN.md, section 5); instances and accelerators are indexed in order."""
+    """A workload on a set of accelerators (docs/semantics.md); instances and accelerators are indexed in order."""
 
     workload: Workload
     accelerators: tuple[str, ...]
@@ -61,7 +61,7 @@ class Problem:
 
     @classmethod
     def from_files(cls, layers: Path, transitions: Path, emc: Path, contention: Path, workload: Workload) -> "Problem":
-        """Read the tables of DESIGN.md section 6 and keep what `workload` needs.
+        """Read the tables of docs/formats.md and keep what `workload` needs.
 
         Raises:
             InputError: a file cannot be read, a row, demand or slowdown grid that is needed is missing or not
@@ -210,7 +210,7 @@ def _transitions(
 
 
 def value_of(objective: str, finish_ms: tuple[float, ...]) -> float:
-    """The objective's value of these finish times: ms for latency, 1/s for throughput (section 5.7)."""
+    """The objective's value of these finish times: ms for latency, 1/s for throughput (docs/semantics.md rule 7)."""
     if objective == "latency":
         return max(finish_ms)
     return math.inf if min(finish_ms) <= 0 else sum(1000 / finish for finish in finish_ms)

@@ -21,7 +21,7 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule file (DESIGN.md, section 6).
+    """One schedule file (docs/formats.md).
 
     Attributes:
         status: "optimal" when `bound` proves `value`, otherwise "feasible".
@@ -123,7 +123,7 @@ def named_order(problem: Problem, order: Order) -> NamedOrder:
 
 
 def evaluate(problem: Problem, placement: Mapping[str, Sequence[str]], order: Mapping[str, Sequence[Any]]) -> Timeline:
-    """Simulate a placement and an order given by names, as in a schedule file (DESIGN.md, section 5).
+    """Simulate a placement and an order given by names, as in a schedule file (docs/semantics.md).
 
     Raises:
         InputError: they do not fit the problem, or the order deadlocks.

@@ -1,4 +1,4 @@
-"""The slowdown grid of one accelerator: checked, and interpolated between its points (DESIGN.md, section 5.8)."""
+"""The slowdown grid of one accelerator: checked, and interpolated between its points (docs/semantics.md, rule 8)."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Slowdown:
 
     @classmethod
     def from_dict(cls, entry: Any, place: str) -> "Slowdown":
-        """Read ``{"demand_gb_s", "external_gb_s", "slowdown"}``; anything section 5.8 forbids is an `InputError`."""
+        """Read ``{"demand_gb_s", "external_gb_s", "slowdown"}``; anything docs/semantics.md rule 8 forbids is an `InputError`."""
         if not isinstance(entry, Mapping):
             raise InputError(f"{place}: found {entry!r}, expected demand_gb_s, external_gb_s and slowdown")
         for key in ("demand_gb_s", "external_gb_s", "slowdown"):

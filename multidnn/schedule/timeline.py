@@ -1,4 +1,4 @@
-"""The event simulator: what a placement and an order are predicted to do (DESIGN.md, section 5)."""
+"""The event simulator: what a placement and an order are predicted to do (docs/semantics.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -194,7 +194,7 @@ def simulate(problem: Problem, placement: Placement, order: Order) -> Timeline:
 
 
 def _steps(problem: Problem, placement: Placement, instance: int, first: int, last: int) -> list[_Step]:
-    """In-hold, groups, out-hold of one segment (section 5.4)."""
+    """In-hold, groups, out-hold of one segment (docs/semantics.md rule 4)."""
     costs, groups = problem.costs(instance), placement[instance]
     accelerator = groups[first]
     steps = []

@@ -28,7 +28,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Workload:
-    """Instances that run together, in the order given, and the objective (DESIGN.md, section 5.1 and 5.7)."""
+    """Instances that run together, in the order given, and the objective (docs/semantics.md, rules 1 and 7)."""
 
     name: str
     objective: Objective
@@ -57,7 +57,7 @@ class Workload:
 
     @classmethod
     def read(cls, path: Path) -> "Workload":
-        """Read W.yaml (DESIGN.md, section 6); `InputError` names the file and the key."""
+        """Read W.yaml (docs/formats.md); `InputError` names the file and the key."""
         return cls.from_dict(read_yaml(path), str(path))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A second simulator of DESIGN.md section 5, in exact fractions and as token lists, to check the first one against."""
+"""A second simulator of docs/semantics.md, in exact fractions and as token lists, to check the first one against."""
 
 from collections import deque
 from fractions import Fraction

@@ -50,7 +50,7 @@ DEMANDS = st.one_of(st.just(0.0), st.floats(0.0, 60.0))
 
 @st.composite
 def grids(draw: st.DrawFn) -> Slowdown:
-    """A slowdown grid that section 5.8 allows, up to a factor of about 4."""
+    """A slowdown grid that docs/semantics.md rule 8 allows, up to a factor of about 4."""
     demand = tuple(sorted(draw(st.sets(st.floats(0.0, 60.0).map(lambda x: round(x, 2)), min_size=1, max_size=3))))
     external = (0.0, *sorted(draw(st.sets(st.floats(1.0, 90.0).map(lambda x: round(x, 2)), max_size=3))))
     rows = []

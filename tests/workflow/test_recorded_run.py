@@ -51,6 +51,8 @@ def test_report_is_one_file_with_every_item(finished: Project) -> None:
     ):
         assert item in page
     assert "2. Timelines" in page
+    for scheduler in ("serial", "naive", "haxconn", "artifact"):
+        assert re.search(rf'"labels": {{"workload": "googlenet\+alexnet", "scheduler": "{scheduler}"}}', page)
 
 
 def test_traces_open_as_chrome_events(finished: Project) -> None:
