@@ -84,18 +84,15 @@ rule draw_workload:
             category="2. Timelines",
             labels={"workload": "{workload}"},
         ),
-        traces=report(
-            ensure(
-                expand(
-                    "results/{{target}}/traces/{{workload}}/{scheduler}.json",
-                    scheduler=HOST_SCHEDULERS,
-                ),
-                non_empty=True,
-            ),
-            caption="../report/trace.rst",
-            category="7. Traces",
-            labels={"workload": "{workload}"},
-        ),
+        traces=[
+            report(
+                ensure(f"results/{{target}}/traces/{{workload}}/{scheduler}.json", non_empty=True),
+                caption="../report/trace.rst",
+                category="7. Traces",
+                labels={"workload": "{workload}", "scheduler": scheduler},
+            )
+            for scheduler in HOST_SCHEDULERS
+        ],
     log:
         "results/{target}/logs/figures/timelines/{workload}.log",
     benchmark:
@@ -130,18 +127,15 @@ use rule draw_workload as draw_workload_recorded with:
             category="2. Timelines",
             labels={"workload": "{workload}"},
         ),
-        traces=report(
-            ensure(
-                expand(
-                    "results/{{target}}/traces/{{workload}}/{scheduler}.json",
-                    scheduler=RECORDED_SCHEDULERS,
-                ),
-                non_empty=True,
-            ),
-            caption="../report/trace.rst",
-            category="7. Traces",
-            labels={"workload": "{workload}"},
-        ),
+        traces=[
+            report(
+                ensure(f"results/{{target}}/traces/{{workload}}/{scheduler}.json", non_empty=True),
+                caption="../report/trace.rst",
+                category="7. Traces",
+                labels={"workload": "{workload}", "scheduler": scheduler},
+            )
+            for scheduler in RECORDED_SCHEDULERS
+        ],
     wildcard_constraints:
         target=RECORDED,
 
