@@ -8,13 +8,12 @@ rule characterise:
         ensure("results/{target}/contention.json", non_empty=True),
     log:
         "results/{target}/logs/contention.log",
-    benchmark:
-        "results/{target}/benchmarks/contention.jsonl"
     wildcard_constraints:
         target=HOST,
     conda:
         "../envs/host.yaml"
     threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
         soc=1,
     params:

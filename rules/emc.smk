@@ -10,13 +10,12 @@ rule profile_emc:
         yaml=ensure("results/{target}/emc_results.yaml", non_empty=True),
     log:
         "results/{target}/logs/emc_results.log",
-    benchmark:
-        "results/{target}/benchmarks/emc_results.jsonl"
     wildcard_constraints:
         target=HOST,
     conda:
         "../envs/host.yaml"
     threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
         soc=1,
     params:

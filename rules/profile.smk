@@ -7,13 +7,12 @@ rule profile_layers:
         json=ensure("results/{target}/layer/{network}.json", non_empty=True),
     log:
         "results/{target}/logs/layer/{network}.log",
-    benchmark:
-        "results/{target}/benchmarks/layer/{network}.jsonl"
     wildcard_constraints:
         target=HOST,
     conda:
         "../envs/host.yaml"
     threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
         soc=1,
     params:
@@ -59,13 +58,12 @@ rule profile_transitions:
         json=ensure("results/{target}/transition_results.json", non_empty=True),
     log:
         "results/{target}/logs/transition_results.log",
-    benchmark:
-        "results/{target}/benchmarks/transition_results.jsonl"
     wildcard_constraints:
         target=HOST,
     conda:
         "../envs/host.yaml"
     threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
         soc=1,
     params:
@@ -87,13 +85,12 @@ rule profile_whole:
         json=ensure("results/{target}/whole_results.json", non_empty=True),
     log:
         "results/{target}/logs/whole_results.log",
-    benchmark:
-        "results/{target}/benchmarks/whole_results.jsonl"
     wildcard_constraints:
         target=HOST,
     conda:
         "../envs/host.yaml"
     threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
         soc=1,
     params:

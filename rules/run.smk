@@ -11,13 +11,12 @@ rule run:
         ensure("results/{target}/runs/{workload}.json", non_empty=True),
     log:
         "results/{target}/logs/runs/{workload}.log",
-    benchmark:
-        "results/{target}/benchmarks/runs/{workload}.jsonl"
     wildcard_constraints:
         target=HOST,
     conda:
         "../envs/host.yaml"
     threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
         soc=1,
     params:

@@ -71,12 +71,10 @@ def main() -> None:
     for number in range(arguments.count):
         placement, order, makespan = random_schedule(problem, arguments.transitions, rng)
         predicted.append(makespan)
-        schedules.append(
-            Schedule(
-                workload.name, arguments.target, f"random{number}", "latency", arguments.transitions, "feasible",
-                makespan, None, {"makespan_ms": makespan}, placement, order,
-            )  # fmt: skip
-        )
+        name = f"random{number}"
+        what = {"makespan_ms": makespan}
+        head = (workload.name, arguments.target, name, "latency", arguments.transitions, "feasible")
+        schedules.append(Schedule(*head, makespan, None, what, placement, order))
     networks = {name: Path("results/networks") / name for name in workload.networks}
     measured: list[list[float]] = [[] for _ in schedules]
     begin = monotonic()

@@ -40,7 +40,7 @@ class RunOptions:
     warmup: int = 2
     min_iterations: int = 12
     max_iterations: int = 40
-    budget_s: float = 20.0
+    budget_s: float = 25.0
     seed: int = 2024
 
 

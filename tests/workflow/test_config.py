@@ -65,8 +65,8 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (lambda c: c["targets"]["host"].update(accelerators={}), r"accelerators: found nothing in it"),
         (
-            lambda c: c["targets"]["host"]["workloads"].append("x"),
-            r"targets.host.workloads.8: 'x' is not in `workloads`",
+            lambda c: c["targets"]["recorded"]["workloads"].append("x"),
+            r"targets.recorded.workloads.3: 'x' is not in `workloads`",
         ),
         (
             lambda c: c["targets"]["host"].update(networks=["vgg19"]),

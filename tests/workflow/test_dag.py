@@ -18,7 +18,7 @@ def test_default_target_on_the_host(project: Project) -> None:
     jobs = project.jobs("--cores", "3", "--", "all")
     config = default_config()
     assert jobs["export_network"] == jobs["profile_layers"] == len(config["networks"])
-    assert jobs["schedule"] == jobs["run"] == len(config["targets"]["host"]["workloads"]) == 8
+    assert jobs["schedule"] == jobs["run"] == len(config["workloads"])
     assert set(jobs) >= MEASURING
     assert "recorded_tables" not in jobs
 
@@ -29,7 +29,9 @@ def test_measuring_rules_own_the_chip_and_no_other_does() -> None:
     assert set(rules) >= MEASURING
     for name, body in rules.items():
         assert ("soc=1" in body) == ("threads: workflow.cores" in body) == (name in MEASURING), name
-        assert all(f"\n    {word}:" in body for word in ("log", "benchmark", "conda")), name
+        assert all(f"\n    {word}:" in body for word in ("log", "conda")), name
+        # Snakemake's benchmark thread walks the memory of every process of the job and slows what it looks at
+        assert ("\n    benchmark:" in body) == (name not in MEASURING), name
 
 
 def test_recorded_target_measures_nothing(project: Project) -> None:
