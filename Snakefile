@@ -1,4 +1,6 @@
 import sys
+import time
+from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
@@ -22,6 +24,7 @@ include: "rules/common.smk"
 
 
 TARGET = config["target"]
+STARTED = time.time()
 
 
 wildcard_constraints:
@@ -93,3 +96,9 @@ rule runs:
 rule report:
     input:
         f"results/{TARGET}/report.html",
+
+
+# Snakemake ends with its own account of the failed job; what a user has to mend comes last
+onerror:
+    for line in errors_since(Path("results"), STARTED):
+        print(line, file=sys.stderr)

@@ -45,3 +45,13 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
         file.close()
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+def errors_since(root: Path, seconds: float) -> list[str]:
+    """Return the ``error: ...`` lines in the logs below `root` that were written at `seconds` (Unix time) or later."""
+    lines = []
+    for path in sorted(root.rglob("*.log")):
+        if path.stat().st_mtime >= seconds:
+            found = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines += [line.partition(" ")[2] for line in found if line.partition(" ")[2].startswith("error: ")]
+    return lines

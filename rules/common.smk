@@ -6,6 +6,7 @@ from pathlib import Path
 from multidnn import config as settings
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.hashing import package_hash
+from multidnn.logs import errors_since
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 CONVOLUTIONS = [f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)]

@@ -1,6 +1,7 @@
 """The small parts that rules and scripts lean on: hashes, logs and merged tables."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from multidnn import hashing, tables
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
-from multidnn.logs import job_log
+from multidnn.logs import errors_since, job_log
 from multidnn.measure.merge import merge_tables
 
 
@@ -65,7 +66,7 @@ def test_unknown_part_is_an_error() -> None:
 
 def test_log_says_the_same_on_the_terminal_and_in_the_file(tmp_path: Path) -> None:
     code = (
-        "import logging, sys\nfrom multidnn.logs import job_log\nfrom multidnn.errors import InputError\n"
+        "import logging, sys\nfrom multidnn.logs import errors_since, job_log\nfrom multidnn.errors import InputError\n"
         "with job_log(sys.argv[1]):\n    logging.getLogger('multidnn.part').info('layer: 3/10')\n"
         "    logging.getLogger('matplotlib').info('noise')\n    raise InputError('a.csv:3: found x')\n"
     )
@@ -77,6 +78,17 @@ def test_log_says_the_same_on_the_terminal_and_in_the_file(tmp_path: Path) -> No
         "layer: 3/10",
         "error: a.csv:3: found x",
     ]
+
+
+def test_errors_of_this_run_are_found_again_and_older_ones_are_not(tmp_path: Path) -> None:
+    for name, when in (("old", 1000.0), ("a/new", 3000.0)):
+        path = tmp_path / f"{name}.log"
+        with pytest.raises(SystemExit), job_log(path) as log:
+            log.info("error: is how lines begin that a user must read")
+            raise InputError(f"{name} went wrong")
+        os.utime(path, (when, when))
+    assert errors_since(tmp_path, 2000.0)[-1] == "error: a/new went wrong"
+    assert not any("old" in line for line in errors_since(tmp_path, 2000.0))
 
 
 def test_defect_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
