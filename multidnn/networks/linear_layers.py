@@ -87,11 +87,10 @@ def convolution(layer: CaffeLayer, builder: Builder) -> None:
         kernel_shape = (param.num_output, channels // group, *pairs["kernel"])
         fan_in = channels // group * area
     source = builder.moment(layer.bottoms[0])
-    # a filter over one channel would lose all that varies slowly if it were centred
-    centred = not transposed and channels // group > 1
-    std = moments.linear_scale(source, fan_in, centred)
-    axes = (1, 2, 3) if centred else ()
-    weight = builder.random.normal(f"{layer.name}/weight", kernel_shape, std, centred=axes)
+    # over one channel, what varies slowly is not told from the mean
+    removed = 0.0 if transposed or channels == group else moments.MEAN_REMOVED
+    std = moments.linear_scale(source, fan_in, removed)
+    weight = builder.random.filters(f"{layer.name}/weight", kernel_shape, std, (1, 2, 3), removed)
     inputs = [layer.bottoms[0], builder.weight(weight)]
     if param.bias_term:
         inputs.append(_bias(layer, builder, param.num_output))
@@ -101,7 +100,7 @@ def convolution(layer: CaffeLayer, builder: Builder) -> None:
         inputs,
         layer.tops[0],
         (batch, param.num_output, *spatial),
-        _biased(moments.linear(source, centred), param.bias_term),
+        _biased(moments.linear(source, removed), param.bias_term),
         kernel_shape=list(pairs["kernel"]),
         strides=list(pairs["stride"]),
         pads=list(pairs["pad"]) * 2,
@@ -124,16 +123,15 @@ def inner_product(layer: CaffeLayer, builder: Builder) -> None:
         matrix = builder.between(layer, "flatten")
         builder.node("Flatten", f"{layer.name}/flatten", [bottom], matrix, (rows, depth), source, axis=axis)
     kernel = (depth, param.num_output) if param.transpose else (param.num_output, depth)
-    centred = depth > 1
-    std = moments.linear_scale(source, depth, centred)
-    axes = (0 if param.transpose else 1,) if centred else ()
-    weight = builder.random.normal(f"{layer.name}/weight", kernel, std, centred=axes)
+    removed = moments.MEAN_REMOVED if depth > 1 else 0.0
+    std = moments.linear_scale(source, depth, removed)
+    weight = builder.random.filters(f"{layer.name}/weight", kernel, std, (0 if param.transpose else 1,), removed)
     inputs = [matrix, builder.weight(weight)]
     if param.bias_term:
         inputs.append(_bias(layer, builder, param.num_output))
     result = (*shape[:axis], param.num_output)
     output = top if axis == 1 else builder.between(layer, "matrix")
-    after = _biased(moments.linear(source, centred), param.bias_term)
+    after = _biased(moments.linear(source, removed), param.bias_term)
     builder.node("Gemm", layer.name, inputs, output, (rows, param.num_output), after, transB=int(not param.transpose))
     if axis != 1:
         builder.reshape(f"{layer.name}/shape_back", output, top, result)

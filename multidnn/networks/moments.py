@@ -2,8 +2,13 @@
 
 A tensor is modelled by three numbers: its mean, the variance `between` channels of what is constant in a channel, and
 the variance `within` a channel (positions and inputs). Convolutions with zero-mean weights keep the second moment
-(the argument of He et al. 2015) and turn mean and `between` into `between`, averages shrink `within` only: a deep
-network would end up saying the same whatever its input. Filters whose weights sum to zero take the mean out.
+(He et al. 2015, arXiv:1502.01852) and turn mean and `between` into `between`, averages shrink `within` only.
+
+The relative square of a small difference grows from layer to layer by chi. Below 1 (order) deep networks end up saying
+the same whatever their input, above 1 (chaos) they blow rounding errors up (Poole et al. 2016, arXiv:1606.05340;
+Schoenholz et al. 2017, arXiv:1611.01232). He's weights give 1 for ReLU alone, less with random biases; filters that sum
+to zero give 1.47, and two runtimes then differ by 1 % at the end of 150 layers. `MEAN_REMOVED` lies between: inputs
+differ by several per cent of the largest output in every network of ``prototxt/``, runtimes by less than 1e-5 of it.
 """
 
 import math
@@ -12,6 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+# share of its own mean that is taken out of each filter: the ReLU's chi becomes 0.5 / (0.5 - (1 - 0.7^2) / (2 pi)) = 1.19
+MEAN_REMOVED = 0.3
 
 _NODES, _MASSES = np.polynomial.hermite_e.hermegauss(24)
 _MASSES = _MASSES / _MASSES.sum()
@@ -36,16 +44,16 @@ class Moments:
         return self.mean**2 + self.variance
 
 
-def linear(source: Moments, centred: bool) -> Moments:
-    """After random weights of mean zero scaled by `linear_scale`; `centred` if every filter's weights sum to zero."""
-    constant = source.between if centred else source.mean**2 + source.between
+def linear(source: Moments, removed: float) -> Moments:
+    """After random weights scaled by `linear_scale`, of which each filter has lost the share `removed` of its mean."""
+    constant = ((1 - removed) * source.mean) ** 2 + source.between
     total = constant + source.within
     return Moments(0.0, constant / total, source.within / total)
 
 
-def linear_scale(source: Moments, fan_in: float, centred: bool) -> float:
-    """Return the standard deviation of weights that makes the mean square of their sums 1."""
-    return 1 / math.sqrt(fan_in * (source.variance if centred else source.square))
+def linear_scale(source: Moments, fan_in: float, removed: float) -> float:
+    """Return the standard deviation of weights, before `removed`, that makes the mean square of their sums 1."""
+    return 1 / math.sqrt(fan_in * (((1 - removed) * source.mean) ** 2 + source.variance))
 
 
 def affine(source: Moments, shift: float, scale: float, spread: float) -> Moments:

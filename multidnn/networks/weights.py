@@ -43,17 +43,24 @@ class RandomWeights:
         digest = hashlib.sha256(f"{self._prefix}\0{name}".encode()).digest()
         return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
 
-    def normal(
-        self, name: str, shape: tuple[int, ...], std: float, mean: float = 0.0, centred: tuple[int, ...] = ()
-    ) -> Weight:
-        """Return a weight ~ N(mean, std^2), fp32; with `centred`, made to sum to zero over these axes first."""
+    def normal(self, name: str, shape: tuple[int, ...], std: float, mean: float = 0.0) -> Weight:
+        """Return a weight ~ N(mean, std^2), fp32."""
 
         def make() -> Array:
             values = self._generator(name).standard_normal(shape, dtype=np.float32)
-            if centred:
-                values -= values.mean(axis=centred, keepdims=True, dtype=np.float64).astype(np.float32)
             values *= np.float32(std)
             values += np.float32(mean)
+            return values
+
+        return Weight(name, shape, np.dtype(np.float32), make)
+
+    def filters(self, name: str, shape: tuple[int, ...], std: float, axes: tuple[int, ...], removed: float) -> Weight:
+        """Return a weight ~ N(0, std^2), fp32, less the share `removed` of each filter's mean over `axes`."""
+
+        def make() -> Array:
+            values = self._generator(name).standard_normal(shape, dtype=np.float32)
+            values -= (removed * values.mean(axis=axes, keepdims=True, dtype=np.float64)).astype(np.float32)
+            values *= np.float32(std)
             return values
 
         return Weight(name, shape, np.dtype(np.float32), make)

@@ -26,24 +26,38 @@ def load_text(directory, body, shape=(1, 4, 7, 6)):
     return load(prototxt(directory, body, shape))
 
 
-def run_onnxruntime(path, feeds):
-    """Run a model file in ONNX Runtime on one thread and return its outputs by name."""
+def load_onnxruntime(path):
+    """Load a model file in ONNX Runtime on one thread; return a function from feeds to outputs, both by name."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    needed = {value.name: feeds[value.name] for value in session.get_inputs()}
-    return dict(zip(names, session.run(names, needed), strict=True))
+    needed = [value.name for value in session.get_inputs()]
+    return lambda feeds: dict(zip(names, session.run(names, {name: feeds[name] for name in needed}), strict=True))
 
 
-def run_openvino(path, feeds):
-    """Run a model file in OpenVINO on one thread, in fp32, and return its outputs by name."""
+def run_onnxruntime(path, feeds):
+    """Run a model file in ONNX Runtime on one thread and return its outputs by name."""
+    return load_onnxruntime(path)(feeds)
+
+
+def load_openvino(path):
+    """Load a model file in OpenVINO on one thread, in fp32; return a function from feeds to outputs, both by name."""
     core = openvino.Core()
     model = core.read_model(str(path))
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core.compile_model(model, "CPU", settings)
-    result = compiled({port.get_any_name(): feeds[port.get_any_name()] for port in compiled.inputs})
-    return {name: np.array(result[port]) for port in compiled.outputs for name in port.get_names()}
+
+    def run(feeds):
+        result = compiled({port.get_any_name(): feeds[port.get_any_name()] for port in compiled.inputs})
+        return {name: np.array(result[port]) for port in compiled.outputs for name in port.get_names()}
+
+    return run
+
+
+def run_openvino(path, feeds):
+    """Run a model file in OpenVINO on one thread, in fp32, and return its outputs by name."""
+    return load_openvino(path)(feeds)
 
 
 def check_both(network, directory, feeds, expected, tolerance=2e-5):

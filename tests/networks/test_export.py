@@ -96,26 +96,6 @@ def test_an_onnx_file_gives_the_same_layers_cuts_and_groups_as_its_prototxt(tmp_
     np.testing.assert_allclose(again["prob"], whole["prob"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet152", "googlenet", "mobilenet"])
-def test_random_weights_keep_activations_in_range_and_outputs_telling(tmp_path, name):
-    network = load(ZOO / f"{name}.prototxt")
-    export(network, choose_groups(network), tmp_path)
-    exported = ExportedNetwork.read(tmp_path)
-    answers = []
-    for seed in (1, 2):
-        tensors = compose(exported, run_onnxruntime, {"data": values(seed, exported.inputs["data"])})
-        for group in exported.groups:
-            for tensor in group.outputs:
-                assert np.isfinite(tensors[tensor]).all()
-                if tensor not in exported.outputs:
-                    assert 0.05 < tensors[tensor].std() < 20, tensor
-        answers.append(np.log(tensors["prob"].ravel()))
-    for logits in answers:
-        assert 0.3 < logits.std() < 5
-    # another input, another answer
-    assert (answers[0] - answers[1]).std() > 0.1
-
-
 def test_weights_follow_from_seed_network_and_layer_alone(tmp_path):
     first = load(prototxt(tmp_path, BRANCHES, (1, 3, 9, 9)))
     same = load(prototxt(tmp_path, BRANCHES, (1, 3, 9, 9)))
