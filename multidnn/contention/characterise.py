@@ -16,12 +16,9 @@ from multidnn.files import write_json
 from multidnn.measure.layers import repeats_for
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.options import MeasureOptions
-from multidnn.measure.sampling import Statistics
 from multidnn.measure.sidecar import environment
 from multidnn.networks.exported import ExportedNetwork
-from multidnn.targets.base import require
-from multidnn.targets.host.session import HostSession, Loop, Timed, Traffic
-from multidnn.targets.host.target import HostTarget
+from multidnn.targets.base import Loop, Session, Target, Timed, Traffic, require
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +26,14 @@ DUTIES = (0.25, 0.5, 1.0)
 _DEMAND_POINTS = 5
 _TRAINING_GROUPS = 24
 _HELD_OUT_PAIRS = 24
-_ROUNDS = 5
 _GENERATOR_S = 0.3
 
 Key = tuple[str, int]
+
+
+def _rounds(options: MeasureOptions) -> int:
+    """Return the rounds of co-runs: half the samples of a layer, as each round has a time alone and several beside."""
+    return max(3, options.min_samples // 2)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class _Victims:
 
 
 def characterise(
-    target: HostTarget,
+    target: Target,
     network_dirs: Sequence[Path],
     convolution_dirs: Sequence[Path],
     emc_csv: Path,
@@ -74,12 +75,14 @@ def characterise(
         session.load(only=loaded)
         session.fill_tensors(rng)
         traffic = _traffic_levels(session, target)
-        training = {
-            accelerator: _against_traffic(session, target, accelerator, victims.training, demand, traffic)
+        rounds = _rounds(options)
+        times = {
+            accelerator: _against_traffic(session, target, accelerator, victims.training, rounds)
             for accelerator in target.accelerators
         }
+        training = {name: _co_runs(name, victims.training, series, demand, traffic) for name, series in times.items()}
         grids = {accelerator: _fit(samples) for accelerator, samples in training.items()}
-        held_out = _against_each_other(session, target, victims.held_out, demand, grids, rng)
+        held_out = _against_each_other(session, target, victims.held_out, demand, grids, rng, rounds)
     errors = [abs(row["predicted"] / row["slowdown"] - 1) * 100 for row in held_out]
     write_json(
         out_json,
@@ -105,7 +108,9 @@ def characterise(
                 for accelerator, samples in training.items()
             },
             "fitted_to": [list(victim) for victim in victims.training],
+            "times_ms": times,
             "held_out": held_out,
+            "sampling": {"rounds": rounds, "seed": options.seed},
             "environment": environment(target),
         },
     )
@@ -146,7 +151,7 @@ def _choose(
     )
 
 
-def _traffic_levels(session: HostSession, target: HostTarget) -> dict[str, list[float]]:
+def _traffic_levels(session: Session, target: Target) -> dict[str, list[float]]:
     """Return the traffic generator's bandwidth alone, in GB/s, per accelerator and duty."""
     levels: dict[str, list[float]] = {}
     for accelerator in target.accelerators:
@@ -162,40 +167,53 @@ def _traffic_levels(session: HostSession, target: HostTarget) -> dict[str, list[
 
 
 def _against_traffic(
-    session: HostSession,
-    target: HostTarget,
+    session: Session, target: Target, accelerator: str, victims: Sequence[Key], rounds: int
+) -> dict[str, list[list[float]]]:
+    """Time `victims` on `accelerator` alone and with the generator on every other accelerator, in turn.
+
+    Returns:
+        Under "alone" and each duty, milliseconds per round and victim.
+    """
+    others = [other for other in target.accelerators if other != accelerator]
+    plan = _plan(session, accelerator, victims)
+    times: dict[str, list[list[float]]] = {"alone": []}
+    for number in range(rounds):
+        _log.info("contention: %s beside traffic, round %d/%d", accelerator, number + 1, rounds)
+        times["alone"] += session.time(accelerator, plan, 1)
+        for duty in DUTIES if others else ():
+            with session.background(dict.fromkeys(others, Traffic(duty))):
+                times.setdefault(str(duty), []).extend(session.time(accelerator, plan, 1))
+    return times
+
+
+def _co_runs(
     accelerator: str,
     victims: Sequence[Key],
+    times: Mapping[str, Sequence[Sequence[float]]],
     demand: Mapping[tuple[str, int, str], float],
     traffic: Mapping[str, Sequence[float]],
 ) -> list[CoRun]:
-    """Time `victims` on `accelerator` alone and with the generator on every other accelerator, in turn."""
-    others = [other for other in target.accelerators if other != accelerator]
-    plan = _plan(session, accelerator, victims)
-    alone: list[list[float]] = []
-    together: dict[float, list[list[float]]] = {duty: [] for duty in DUTIES}
-    for number in range(_ROUNDS):
-        _log.info("contention: %s beside traffic, round %d/%d", accelerator, number + 1, _ROUNDS)
-        alone += session.time(accelerator, plan, 1)
-        for duty in DUTIES if others else ():
-            with session.background(dict.fromkeys(others, Traffic(duty))):
-                together[duty] += session.time(accelerator, plan, 1)
-    base = np.median(alone, axis=0)
+    """Return a co-run per duty and victim; each round's times are compared with each other, so that drift cancels."""
     samples = []
-    for level, duty in enumerate(DUTIES if others else ()):
-        external = sum(traffic[other][level] for other in others)
-        for victim, ratio in zip(victims, np.median(together[duty], axis=0) / base, strict=True):
-            samples.append(CoRun(demand[(*victim, accelerator)], external, float(ratio)))
+    for level, duty in enumerate(DUTIES):
+        if str(duty) in times:
+            external = sum(levels[level] for other, levels in traffic.items() if other != accelerator)
+            ratios = np.median(np.array(times[str(duty)]) / np.array(times["alone"]), axis=0)
+            samples += [
+                CoRun(demand[(*victim, accelerator)], external, float(ratio))
+                for victim, ratio in zip(victims, ratios, strict=True)
+            ]
     return samples
 
 
 def _against_each_other(
-    session: HostSession,
-    target: HostTarget,
+    session: Session,
+    target: Target,
     groups: Sequence[Key],
     demand: Mapping[tuple[str, int, str], float],
     grids: Mapping[str, Grid],
     rng: np.random.Generator,
+    rounds: int,
 ) -> list[dict[str, Any]]:
     """Time held-out groups alone and beside another held-out group; return demand, measured and predicted slowdown."""
     rows: list[dict[str, Any]] = []
@@ -207,7 +225,7 @@ def _against_each_other(
         plan = _plan(session, accelerator, [victim])
         alone: list[float] = []
         together: list[float] = []
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             alone += [row[0] for row in session.time(accelerator, plan, 2)]
             with session.background({beside: Loop((other,))}):
                 together += [row[0] for row in session.time(accelerator, plan, 2)]
@@ -218,7 +236,9 @@ def _against_each_other(
                 "beside": [*other, beside],
                 "demand_gb_s": own,
                 "external_gb_s": external,
-                "slowdown": Statistics.of(together).median / Statistics.of(alone).median,
+                "slowdown": float(np.median(np.array(together) / np.array(alone))),
+                "alone_ms": alone,
+                "together_ms": together,
                 "predicted": grids[accelerator].at(own, external),
             }
         )
@@ -227,7 +247,7 @@ def _against_each_other(
     return rows
 
 
-def _plan(session: HostSession, accelerator: str, groups: Sequence[Key]) -> list[Timed]:
+def _plan(session: Session, accelerator: str, groups: Sequence[Key]) -> list[Timed]:
     """Return what to time: each group as often in a row as a sample needs."""
     once = [Timed(name, group) for name, group in groups]
     trial = np.median(session.time(accelerator, once, 2), axis=0)

@@ -11,14 +11,13 @@ import yaml
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import write_text
+from multidnn.measure.layers import read_layer_times
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.options import MeasureOptions
 from multidnn.measure.sampling import Statistics, sample_rounds
 from multidnn.measure.sidecar import write_sidecar
 from multidnn.networks.exported import ExportedNetwork, GroupModel
-from multidnn.targets.base import require
-from multidnn.targets.host.session import HostSession, Timed
-from multidnn.targets.host.target import HostTarget
+from multidnn.targets.base import Session, Target, Timed, require
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def graph_traffic_bytes(group: GroupModel) -> int:
 
 
 def profile_emc(
-    target: HostTarget,
+    target: Target,
     network_dirs: Sequence[Path],
     convolution_dirs: Sequence[Path],
     layer_csv: Path,
@@ -54,11 +53,7 @@ def profile_emc(
     require(target, "emc")
     networks = [ExportedNetwork.read(directory) for directory in network_dirs]
     convolutions = {network.name: network for network in map(ExportedNetwork.read, sorted(convolution_dirs))}
-    times = {
-        (row["network"], row["group"], row["accelerator"]): row["median_ms"]
-        for row in tables.read(layer_csv, tables.LAYERS)
-        if row["supported"]
-    }
+    times = read_layer_times(layer_csv, networks, target.accelerators)
     counter, found = target.traffic_counter()
     counted: dict[tuple[str, int, str], float] = {}
     with machine_lock():
@@ -86,6 +81,7 @@ def profile_emc(
                     milliseconds = times[network.name, group.index, accelerator]
                     demand, method = graph_traffic_bytes(group) / 1e6 / milliseconds, GRAPH
                 else:
+                    # the layer table says that this accelerator does not take the group
                     continue
                 rows.append(
                     {
@@ -121,7 +117,7 @@ def figure_3(rows: Sequence[Mapping[str, Any]], accelerator: str) -> dict[str, d
 
 
 def _count(
-    target: HostTarget, batches: Sequence[Mapping[str, ExportedNetwork]], options: MeasureOptions
+    target: Target, batches: Sequence[Mapping[str, ExportedNetwork]], options: MeasureOptions
 ) -> dict[tuple[str, int, str], float]:
     """Return the counted demand in GB/s of every group on every accelerator, one batch of networks loaded at a time."""
     counted: dict[tuple[str, int, str], float] = {}
@@ -138,7 +134,7 @@ def _count(
 
 
 def _sample(
-    session: HostSession, target: HostTarget, convolutions: Mapping[str, ExportedNetwork], options: MeasureOptions
+    session: Session, target: Target, convolutions: Mapping[str, ExportedNetwork], options: MeasureOptions
 ) -> dict[str, dict[str, list[float]]]:
     """Return the times of the convolutions in ms per accelerator and name, the accelerators taking turns."""
     plan = [Timed(name, 0) for name in convolutions]

@@ -15,13 +15,12 @@ from multidnn.measure.options import MeasureOptions
 from multidnn.measure.sampling import Statistics, sample_rounds
 from multidnn.measure.sidecar import write_sidecar
 from multidnn.networks.exported import ExportedNetwork
-from multidnn.targets.base import require
-from multidnn.targets.host.target import HostTarget
+from multidnn.targets.base import Target, require
 
 _log = logging.getLogger(__name__)
 
 
-def profile_whole(target: HostTarget, network_dirs: Sequence[Path], options: MeasureOptions, out_csv: Path) -> None:
+def profile_whole(target: Target, network_dirs: Sequence[Path], options: MeasureOptions, out_csv: Path) -> None:
     """Write whole_results.csv and its sidecar, which also says which runtime was chosen for each network and why.
 
     Raises:
@@ -31,12 +30,17 @@ def profile_whole(target: HostTarget, network_dirs: Sequence[Path], options: Mea
     rows: list[dict[str, Any]] = []
     chosen: dict[str, str] = {}
     samples: dict[str, dict[str, list[float]]] = {}
+    unstable: list[str] = []
     for number, directory in enumerate(network_dirs, start=1):
         network = ExportedNetwork.read(directory)
         with machine_lock():
             _log.info("whole: %s (%d/%d)", network.name, number, len(network_dirs))
             samples[network.name] = _sample(target, network, options)
         statistics = {runtime: Statistics.of(series) for runtime, series in samples[network.name].items()}
+        for runtime, found in statistics.items():
+            if found.unstable:
+                unstable.append(f"{network.name} in {runtime}")
+                _log.warning("whole: %s is unstable: quartiles %.0f %% apart", unstable[-1], 100 * found.spread)
         fastest = min(statistics, key=lambda runtime: statistics[runtime].median)
         chosen[network.name] = fastest
         rows.append(
@@ -49,7 +53,7 @@ def profile_whole(target: HostTarget, network_dirs: Sequence[Path], options: Mea
             }
         )
     tables.write(out_csv, tables.WHOLE, rows)
-    write_sidecar(out_csv, target, options, {"runtime": chosen, "samples_ms": samples, "cores": list(target.all_cores)})
+    write_sidecar(out_csv, target, options, {"runtime": chosen, "samples_ms": samples, "unstable": unstable})
 
 
 def read_chip_runtimes(whole_csv: Path) -> dict[str, str]:
@@ -61,18 +65,24 @@ def read_chip_runtimes(whole_csv: Path) -> dict[str, str]:
     return runtimes
 
 
-def _sample(target: HostTarget, network: ExportedNetwork, options: MeasureOptions) -> dict[str, list[float]]:
+def _sample(target: Target, network: ExportedNetwork, options: MeasureOptions) -> dict[str, list[float]]:
     """Return the network's times in ms per runtime, the runtimes taking turns."""
     runtimes = target.chip_runtimes
     instances = dict.fromkeys(runtimes, network)
     times: dict[str, list[float]] = {runtime: [] for runtime in runtimes}
 
     def take() -> None:
-        for runtime in runtimes:
+        for runtime in times:
             times[runtime] += session.time_whole(runtime, 1)
 
     with target.open_session(instances, chip={runtime: runtime for runtime in runtimes}) as session:
         session.load(only={})
+        refused = {runtime: reason for runtime in runtimes if (reason := session.refusal_whole(runtime)) is not None}
+        for runtime, reason in refused.items():
+            _log.warning("whole: %s: %s", network.name, reason)
+            del times[runtime]
+        if not times:
+            raise InputError(f"no runtime takes network {network.name!r}: {'; '.join(refused.values())}")
         session.fill_inputs(np.random.default_rng(options.seed))
         sample_rounds(take, options)
     return {runtime: series[options.warmup :] for runtime, series in times.items()}

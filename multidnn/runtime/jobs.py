@@ -16,7 +16,7 @@ from multidnn.measure.sidecar import environment
 from multidnn.runtime.runner import Iteration, Runner, Values
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
-from multidnn.targets.host.target import HostTarget
+from multidnn.targets.base import Target
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def read_schedules(paths: Sequence[Path]) -> tuple[list[Schedule], dict[str, str
 
 
 def run_workload(
-    target: HostTarget,
+    target: Target,
     workload: Workload,
     network_dirs: Mapping[str, Path],
     schedule_paths: Sequence[Path],
@@ -67,8 +67,8 @@ def run_workload(
 ) -> None:
     """Run every schedule of `workload` in turn, round after round, and write runs/{workload}.json.
 
-    The order of the schedulers is shuffled in each round, and the inputs alternate between two sets, so that a tensor
-    left over from the iteration before cannot pass for right.
+    The order of the schedulers is shuffled in each round, and the inputs alternate between two sets from one iteration
+    to the next, so that a tensor left over from the iteration before cannot pass for right.
 
     Args:
         network_dirs: network name to its exported directory.
@@ -89,7 +89,7 @@ def run_workload(
         Runner(target, workload, network_dirs, schedules, chip_runtimes) as runner,
     ):
         _log.info("run: %s: %s", workload.name, ", ".join(runner.schedulers))
-        comparison = _Comparison(runner, target.accelerators[0], rng)
+        comparison = _Comparison(runner, rng)
         deadline = 0.0
         for index in range(-options.warmup, options.max_iterations):
             if index == 0:
@@ -97,7 +97,7 @@ def run_workload(
             if index >= options.min_iterations and monotonic() > deadline:
                 break
             for scheduler in rng.permutation(np.array(runner.schedulers, dtype=object)):
-                iteration = comparison.run(scheduler, index)
+                iteration = comparison.run(scheduler)
                 if index >= 0:
                     iterations.append(_record(scheduler, index, iteration))
                     handovers[scheduler] += [s.handover_ms for s in iteration.segments if s.handover_ms is not None]
@@ -126,9 +126,9 @@ def run_workload(
 class _Comparison:
     """Runs iterations on alternating inputs and keeps the largest deviation from the single-accelerator result."""
 
-    def __init__(self, runner: Runner, accelerator: str, rng: np.random.Generator) -> None:
+    def __init__(self, runner: Runner, rng: np.random.Generator) -> None:
         self._runner = runner
-        self._accelerator = accelerator
+        self._accelerator = {instance: runner.single_accelerator(instance) for instance in runner.networks}
         self._inputs: list[Values] = [
             {
                 instance: {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in network.inputs.items()}
@@ -139,13 +139,15 @@ class _Comparison:
         self._references: list[Values] = []
         for values in self._inputs:
             runner.write_inputs(values)
-            self._references.append({instance: runner.run_alone(instance, accelerator) for instance in runner.networks})
+            self._references.append({name: runner.run_alone(name, alone) for name, alone in self._accelerator.items()})
+        self._iterations = 0
         self._error = dict.fromkeys(runner.networks, 0.0)
         self._worst: dict[str, str | None] = dict.fromkeys(runner.networks)
 
-    def run(self, scheduler: str, index: int) -> Iteration:
-        """Run one iteration and compare every output of every instance."""
-        which = index % _INPUT_SETS
+    def run(self, scheduler: str) -> Iteration:
+        """Run one iteration on the other inputs than the one before, and compare every output of every instance."""
+        self._iterations += 1
+        which = self._iterations % _INPUT_SETS
         self._runner.write_inputs(self._inputs[which])
         self._runner.clear_outputs()
         iteration = self._runner.run(scheduler)
@@ -172,13 +174,13 @@ class _Comparison:
             if not ok:
                 _log.error(
                     "run: outputs of %s under %s differ from those of %s alone by %g (allowed %g)",
-                    instance, self._worst[instance], self._accelerator, error, tolerance,
+                    instance, self._worst[instance], self._accelerator[instance], error, tolerance,
                 )  # fmt: skip
             result[instance] = {
                 "max_abs_err": error if np.isfinite(error) else None,
                 "tolerance": tolerance if np.isfinite(tolerance) else None,
                 "ok": bool(ok),
-                "reference": self._accelerator,
+                "reference": self._accelerator[instance],
                 "worst_scheduler": self._worst[instance],
             }
         return result

@@ -15,10 +15,7 @@ from multidnn.networks.exported import ExportedNetwork
 from multidnn.runtime.plan import CHIP, Plan, make_plan
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
-from multidnn.targets.base import require
-from multidnn.targets.host.session import Timed
-from multidnn.targets.host.steps import Step, StepTimes
-from multidnn.targets.host.target import HostTarget
+from multidnn.targets.base import Step, StepTimes, Target, Timed, require
 
 Array = NDArray[np.float32]
 Values = dict[str, dict[str, Array]]
@@ -72,7 +69,7 @@ class Runner:
 
     def __init__(
         self,
-        target: HostTarget,
+        target: Target,
         workload: Workload,
         networks: Mapping[str, Path | ExportedNetwork],
         schedules: list[Schedule],
@@ -100,6 +97,7 @@ class Runner:
         try:
             self._session.load()
             for name, plan in self._plans.items():
+                self._require_loaded(name, plan)
                 self._send_plan(name, plan)
         except BaseException:
             self._session.close()
@@ -126,6 +124,17 @@ class Runner:
         """Return the process id of each worker."""
         return self._session.process_ids()
 
+    def _require_loaded(self, name: str, plan: Plan) -> None:
+        for segment in plan.segments:
+            if segment.accelerator == CHIP:
+                reasons = [self._session.refusal_whole(segment.instance)]
+            else:
+                groups = range(segment.first, segment.last + 1)
+                reasons = [self._session.refusal(segment.accelerator, segment.instance, group) for group in groups]
+            for reason in reasons:
+                if reason is not None:
+                    raise InputError(f"schedule {name!r} runs {segment.instance!r} on {segment.accelerator}: {reason}")
+
     def _send_plan(self, name: str, plan: Plan) -> None:
         event = {edge: number for number, edge in enumerate(plan.edges)}
         after: dict[int, list[int]] = {}
@@ -135,7 +144,8 @@ class Runner:
             steps = []
             for number in turn:
                 segment = plan.segments[number]
-                parts = ["whole"] if segment.accelerator == CHIP else range(segment.first, segment.last + 1)
+                whole = "whole" if name == "whole" else "streams"
+                parts = [whole] if segment.accelerator == CHIP else range(segment.first, segment.last + 1)
                 steps.append(
                     Step(
                         calls=tuple(f"{segment.instance}/{part}" for part in parts),
@@ -172,6 +182,18 @@ class Runner:
             instance: {name: self._session.tensor(instance, name).copy() for name in network.outputs}
             for instance, network in self.networks.items()
         }
+
+    def single_accelerator(self, instance: str) -> str:
+        """Return the first accelerator that takes every group of `instance`.
+
+        Raises:
+            InputError: there is none, so there is no single-accelerator result to compare with.
+        """
+        groups = self.networks[instance].groups
+        for accelerator in self._target.accelerators:
+            if all(self._session.refusal(accelerator, instance, group.index) is None for group in groups):
+                return accelerator
+        raise InputError(f"no accelerator takes every group of {instance!r}: there is nothing to compare outputs with")
 
     def run_alone(self, instance: str, accelerator: str) -> dict[str, Array]:
         """Run `instance` from its first to its last group on one accelerator, alone, and return its outputs."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from multidnn.errors import InputError, suggestion
 
 if TYPE_CHECKING:
-    from multidnn.targets.host.target import HostTarget
+    from multidnn.targets.base import Target
 
 KINDS = ("host", "recorded")
 
 
-def open_target(name: str, spec: Mapping[str, Any]) -> "HostTarget":
+def open_target(name: str, spec: Mapping[str, Any]) -> "Target":
     """Return the target `name` that can be measured, from its value in `targets:`.
 
     Raises:

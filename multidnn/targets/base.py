@@ -1,9 +1,146 @@
-"""What every target is to the rest of the pipeline: a name, a kind, accelerators, facts, and what it can do."""
+"""What a target is to the rest of the pipeline: its accelerators, what it can do, and sessions on it."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from multidnn.errors import InputError
-from multidnn.networks.exported import ExportedNetwork, GroupModel
+from multidnn.networks.exported import ExportedNetwork
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One group to time: instance, group index, and how often it runs in a row within one sample."""
+
+    instance: str
+    group: int
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Background load: the memory-traffic generator at a share of its full speed (0..1]."""
+
+    duty: float
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Background load: groups of networks run over and over."""
+
+    groups: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One segment in a worker's plan: calls to make (``instance/group``, ``instance/whole`` or ``instance/streams``),
+    and the events of the plan to wait for before and to signal after them."""
+
+    calls: tuple[str, ...]
+    waits: tuple[int, ...] = ()
+    signals: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """When a step began to wait, began to run, ended each call, and had signalled; monotonic nanoseconds."""
+
+    wait_ns: int
+    start_ns: int
+    end_ns: tuple[int, ...]
+    signalled_ns: int
+
+
+def chip_worker(instance: str) -> str:
+    """Return the name of the worker that runs `instance` on the whole chip."""
+    return f"chip:{instance}"
+
+
+class Session(Protocol):
+    """Networks loaded on the accelerators of a target; a context manager.
+
+    Every method raises `InputError` if a worker dies or reports an error; nothing is left behind then.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *details: Any) -> None: ...
+
+    def close(self) -> None:
+        """End the workers and free what they share."""
+        ...
+
+    def load(self, only: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Load all groups, or those listed per instance, on every accelerator, and the chip's whole networks."""
+        ...
+
+    def refusal(self, accelerator: str, instance: str, group: int) -> str | None:
+        """Return why `accelerator` did not take a group, None if it did."""
+        ...
+
+    def refusal_whole(self, instance: str) -> str | None:
+        """Return why the chip used whole did not take `instance`, None if it did."""
+        ...
+
+    def tensor(self, instance: str, name: str) -> NDArray[np.float32]:
+        """Return a writable view of a tensor that crosses groups."""
+        ...
+
+    def fill_inputs(self, rng: np.random.Generator) -> None:
+        """Write standard normal noise into every input."""
+        ...
+
+    def fill_tensors(self, rng: np.random.Generator) -> None:
+        """Write standard normal noise into every tensor, for timing groups whose predecessors do not run."""
+        ...
+
+    def process_ids(self) -> dict[str, int]:
+        """Return the process id of each worker."""
+        ...
+
+    def time(self, accelerator: str, groups: Sequence[Timed], passes: int) -> list[list[float]]:
+        """Run `groups` in order, `passes` times; return milliseconds per pass and group."""
+        ...
+
+    def time_whole(self, instance: str, passes: int) -> list[float]:
+        """Run `instance` on the whole chip, `passes` times; return milliseconds per pass."""
+        ...
+
+    def background(self, loads: Mapping[str, Traffic | Loop]) -> AbstractContextManager[dict[str, Any]]:
+        """Keep `loads` (accelerator to load) running within a block; yields what they did, once it has ended: per
+        accelerator (bytes, seconds) of traffic or the finished rounds of a loop."""
+        ...
+
+    def peak_traffic(self, seconds: float) -> float:
+        """Run the traffic generator at full speed on all accelerators at once; return bytes per second together."""
+        ...
+
+    def count_traffic(self, accelerator: str, groups: Sequence[tuple[str, int]], seconds: float) -> list[float]:
+        """Loop each group alone and count its real memory traffic; return bytes per second each."""
+        ...
+
+    def time_transition(
+        self, source: str, destination: str, instance: str, tensor: str, rounds: int
+    ) -> tuple[list[float], list[float], list[float]]:
+        """Hand a tensor from `source` to `destination` as a run does, `rounds` times.
+
+        Returns:
+            Per round, in ms: how long the source was held by signalling; from then to the signal's arrival; by how
+            much the first read of the tensor was slower than a second one.
+        """
+        ...
+
+    def plan(self, worker: str, name: str, steps: Sequence[Step], spin: bool) -> None:
+        """Give `worker` its part of a schedule; with `spin` it waits without sleeping."""
+        ...
+
+    def iterate(self, name: str, workers: Sequence[str], timeout_s: float) -> tuple[int, dict[str, list[StepTimes]]]:
+        """Run the plan `name` once on `workers`, started together; return the start (monotonic ns) and the times."""
+        ...
 
 
 class Target(Protocol):
@@ -18,12 +155,29 @@ class Target(Protocol):
         """Names of the processing units, in the order of the configuration."""
         ...
 
+    @property
+    def chip_runtimes(self) -> tuple[str, ...]:
+        """Ways to run a network on the whole chip; empty if its accelerators cannot be joined."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """What a reader of a result must know about the machine: per accelerator its runtime, cores, versions."""
         ...
 
-    def unsupported(self, network: ExportedNetwork, group: GroupModel, accelerator: str) -> str | None:
-        """Return why `accelerator` cannot run `group`, or None if it can."""
+    def traffic_counter(self) -> tuple[str | None, str]:
+        """Return the method of the machine's memory-traffic counter and what it counts, or None and why there is
+        none."""
+        ...
+
+    def open_session(
+        self, instances: Mapping[str, ExportedNetwork], *, chip: Mapping[str, str] | None = None, events: int = 0
+    ) -> Session:
+        """Return a session for `instances` (name to network; instances of one network share its engines).
+
+        Args:
+            chip: instance name to the runtime that runs it on the whole chip; None for no such workers.
+            events: how many events the plans use.
+        """
         ...
 
 

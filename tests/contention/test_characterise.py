@@ -67,6 +67,9 @@ def test_file_is_complete_and_its_error_follows_from_its_rows(
     for accelerator, curve in zip(ACCELERATORS, curves, strict=True):
         assert len(content["traffic_gb_s"][accelerator]) == len(DUTIES)
         assert all(level > 0 for level in content["traffic_gb_s"][accelerator].values())
+        times = {key: np.array(series) for key, series in content["times_ms"][accelerator].items()}
+        ratios = [np.median(times[str(duty)] / times["alone"], axis=0) for duty in DUTIES]
+        assert np.allclose([slowdown for *_, slowdown in content["samples"][accelerator]], np.concatenate(ratios))
         assert {external for _, external, _ in content["samples"][accelerator]} <= set(curve.external)
     errors = []
     for row in content["held_out"]:
@@ -74,6 +77,7 @@ def test_file_is_complete_and_its_error_follows_from_its_rows(
         assert row["victim"][2] != row["beside"][2]
         assert row["victim"][:2] not in content["fitted_to"]
         assert row["beside"][:2] not in content["fitted_to"]
+        assert row["slowdown"] == pytest.approx(np.median(np.divide(row["together_ms"], row["alone_ms"])))
         assert row["predicted"] == pytest.approx(curve(row["demand_gb_s"], row["external_gb_s"]))
         errors.append(100 * abs(row["predicted"] / row["slowdown"] - 1))
     assert content["fit"]["held_out"] == len(errors) == 4

@@ -20,6 +20,7 @@ from multidnn.runtime import Runner
 from multidnn.runtime.jobs import RunOptions, read_schedules, run_workload
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
+from multidnn.targets.base import Timed
 from multidnn.targets.host.session import HostSession
 from multidnn.targets.host.target import HostTarget
 
@@ -148,7 +149,7 @@ def test_an_output_that_nobody_writes_is_found(
     assert outputs["alpha"]["ok"] is True
 
 
-def test_a_result_left_over_from_the_round_before_is_found(
+def test_a_tensor_left_over_from_the_iteration_before_is_found(
     target: HostTarget,
     trio: Workload,
     tiny_networks: dict[str, Path],
@@ -159,16 +160,20 @@ def test_a_result_left_over_from_the_round_before_is_found(
     run, kept = Runner.run, []
 
     def run_stale(self: Runner, scheduler: str) -> Any:
+        """As if the last group had started before the one in front of it wrote its tensor."""
         iteration = run(self, scheduler)
-        name = next(iter(self.networks["last"].outputs))
+        network = self.networks["last"]
+        (name,) = network.groups[-1].inputs
         tensor = self._session.tensor("last", name)
         kept.append(tensor.copy())
         tensor[...] = kept[max(0, len(kept) - 2)]
+        self._session.time("ort", [Timed("last", network.groups[-1].index)], 1)
         return iteration
 
     monkeypatch.setattr(Runner, "run", run_stale)
     out = tmp_path / "runs.json"
-    run_workload(target, trio, tiny_networks, schedule_paths[:1], {}, OPTIONS, out)
+    # two schedulers: the iteration before is another one of the same round
+    run_workload(target, trio, tiny_networks, schedule_paths[:2], {}, OPTIONS, out)
     outputs = json.loads(out.read_text())["outputs"]
     assert {instance: entry["ok"] for instance, entry in outputs.items()} == {
         "alpha": True,

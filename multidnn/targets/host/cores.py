@@ -2,14 +2,31 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from multidnn.errors import InputError
 
 
-def available_cores() -> tuple[int, ...]:
-    """Return the cores that this process may use, ascending."""
-    return tuple(sorted(os.sched_getaffinity(0)))
+def available_cores(topology: Path = Path("/sys/devices/system/cpu")) -> tuple[int, ...]:
+    """Return the cores that this process may use, hardware threads of one physical core next to each other.
+
+    Args:
+        topology: where the kernel lists ``cpuN/topology``.
+    """
+
+    def position(core: int) -> tuple[int, int, int]:
+        folder = topology / f"cpu{core}" / "topology"
+        try:
+            package, physical = (
+                int((folder / name).read_text(encoding="ascii")) for name in ("physical_package_id", "core_id")
+            )
+        except (OSError, ValueError):
+            # a kernel without topology: every core counts as a physical one
+            return (0, core, core)
+        return (package, physical, core)
+
+    return tuple(sorted(os.sched_getaffinity(0), key=position))
 
 
 def assign_cores(

@@ -153,7 +153,12 @@ class Crew:
         return self.receive(worker)[worker]
 
     def _fail(self, worker: str, command: str) -> None:
-        code = self._processes[worker].wait()
+        try:
+            code = self._processes[worker].wait(10)
+        except subprocess.TimeoutExpired:
+            # it closed its connection and lives on
+            self._processes[worker].kill()
+            code = self._processes[worker].wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         cores = ",".join(map(str, self._cores[worker]))
         self.close()

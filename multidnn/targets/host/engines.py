@@ -98,6 +98,11 @@ def load_engine(runtime: str, model: Path, threads: int, shared: bool = False) -
         raise InputError(f"{model}: {runtime} cannot load it: {str(error).strip().splitlines()[0]}") from error
 
 
+def spins(runtime: str) -> bool:
+    """Tell whether idle threads of `runtime` spin unless it is told that others share its cores."""
+    return runtime == "onnxruntime"
+
+
 def runtime_versions() -> dict[str, str]:
     """Return the installed version of each runtime."""
     from importlib.metadata import version

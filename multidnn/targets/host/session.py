@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter_ns, sleep
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from multidnn.errors import InputError
-from multidnn.networks.exported import ExportedNetwork
+from multidnn.networks.exported import ExportedNetwork, GroupModel
+from multidnn.targets.base import Loop, Step, StepTimes, Timed, Traffic, chip_worker
 from multidnn.targets.host import gate
-from multidnn.targets.host.arena import Layout, Slot, Tensor
+from multidnn.targets.host.arena import Layout, Tensor
 from multidnn.targets.host.bandwidth import find_counter
 from multidnn.targets.host.crew import Crew
-from multidnn.targets.host.steps import Step, StepTimes
+from multidnn.targets.host.engines import spins
 
 if TYPE_CHECKING:
     from multidnn.targets.host.target import HostTarget
@@ -25,34 +24,6 @@ if TYPE_CHECKING:
 # gate events that the session itself uses, before those that plans number from 0
 _READY, _GO, _RUNNING, _STOP, _OWN_EVENTS = 0, 1, 2, 3, 4
 _START_DELAY_NS = 500_000
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One group to time: instance, group index, and how often it runs in a row within one sample."""
-
-    instance: str
-    group: int
-    repeats: int = 1
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Background load: the memory-traffic generator at a share of its full speed (0..1]."""
-
-    duty: float
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Background load: groups of networks run over and over."""
-
-    groups: tuple[tuple[str, int], ...]
-
-
-def chip_worker(instance: str) -> str:
-    """Return the name of the worker that runs `instance` whole on all cores."""
-    return f"chip:{instance}"
 
 
 class HostSession:
@@ -77,15 +48,16 @@ class HostSession:
                 for name, shape in {**group.inputs, **group.outputs}.items():
                     layout.add(f"{instance}:{name}", shape)
         self._slots = layout.slots
+        # per engine, the accelerators that did not take it and why
+        self._refused: dict[str, dict[str, str]] = {}
+        self._refused_whole: dict[str, str] = {}
         workers = dict(target.cores) | {chip_worker(instance): target.all_cores for instance in self._chip}
         self._crew = Crew(workers, layout.size, _OWN_EVENTS + events)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -93,45 +65,59 @@ class HostSession:
         self._crew.close()
 
     def load(self, only: Mapping[str, Sequence[int]] | None = None) -> None:
-        """Load and bind engines: all groups, or those listed per instance, on every accelerator."""
-        self._load_groups(only)
-        for instance, runtime in self._chip.items():
-            network = self._instances[instance]
-            worker = chip_worker(instance)
-            self._crew.call(
-                worker,
-                "load",
-                key="whole",
-                runtime=runtime,
-                model=str(network.whole_path),
-                threads=len(self._target.all_cores),
-                shared=True,
-            )
-            self._bind(worker, f"{instance}/whole", "whole", instance, network.inputs, network.outputs)
+        """Load and bind engines: all groups, or those listed per instance, on every accelerator.
 
-    def _load_groups(self, only: Mapping[str, Sequence[int]] | None) -> None:
-        loaded: set[tuple[str, int]] = set()
+        A model that a runtime does not take is no error here: `refusal` tells why.
+        """
         for instance, network in self._instances.items():
             for group in network.groups:
-                if only is not None and group.index not in only.get(instance, ()):
-                    continue
-                key = f"{network.directory}/{group.index}"
-                for accelerator, cores in self._target.cores.items():
-                    if (key, 0) not in loaded:
-                        self._crew.send(
-                            accelerator,
-                            "load",
-                            key=key,
-                            runtime=self._target.runtimes[accelerator],
-                            model=str(group.path),
-                            threads=len(cores),
-                        )
-                if (key, 0) not in loaded:
-                    self._crew.receive(*self._target.cores)
-                    loaded.add((key, 0))
-                # one accelerator after the other: both write the same output tensor
-                for accelerator in self._target.cores:
-                    self._bind(accelerator, f"{instance}/{group.index}", key, instance, group.inputs, group.outputs)
+                if only is None or group.index in only.get(instance, ()):
+                    self._load_group(instance, network, group)
+        for instance, runtime in self._chip.items():
+            self._load_whole(instance, self._instances[instance], runtime)
+
+    def _load_group(self, instance: str, network: ExportedNetwork, group: GroupModel) -> None:
+        key = f"{network.directory}/{group.index}"
+        if key not in self._refused:
+            for accelerator, cores in self._target.cores.items():
+                runtime = self._target.runtimes[accelerator]
+                self._crew.send(
+                    accelerator, "load", key=key, runtime=runtime, model=str(group.path), threads=len(cores)
+                )
+            answers = self._crew.receive(*self._target.cores)
+            self._refused[key] = {name: reason for name, reason in answers.items() if reason is not None}
+        # one accelerator after the other: both write the same output tensor
+        for accelerator in self._target.cores:
+            if accelerator not in self._refused[key]:
+                self._bind(accelerator, f"{instance}/{group.index}", key, instance, group.inputs, group.outputs)
+
+    def _load_whole(self, instance: str, network: ExportedNetwork, runtime: str) -> None:
+        """Load what `whole` calls, and what `streams` calls: there other instances run on the same cores."""
+        worker, model = chip_worker(instance), str(network.whole_path)
+        for part in ("whole", "streams") if spins(runtime) else ("whole",):
+            reason = self._crew.call(
+                worker,
+                "load",
+                key=part,
+                runtime=runtime,
+                model=model,
+                threads=len(self._target.all_cores),
+                shared=part == "streams",
+            )
+            if reason is not None:
+                self._refused_whole[instance] = reason
+                return
+        for part in ("whole", "streams"):
+            engine = part if spins(runtime) else "whole"
+            self._bind(worker, f"{instance}/{part}", engine, instance, network.inputs, network.outputs)
+
+    def refusal(self, accelerator: str, instance: str, group: int) -> str | None:
+        """See `Session.refusal`."""
+        return self._refused.get(f"{self._instances[instance].directory}/{group}", {}).get(accelerator)
+
+    def refusal_whole(self, instance: str) -> str | None:
+        """See `Session.refusal_whole`."""
+        return self._refused_whole.get(instance)
 
     def _bind(
         self,
@@ -228,28 +214,20 @@ class HostSession:
         return rates
 
     def time_transition(
-        self, source: str, destination: str, slot: Slot, rounds: int
+        self, source: str, destination: str, instance: str, tensor: str, rounds: int
     ) -> tuple[list[float], list[float], list[float]]:
-        """Hand a tensor from `source` to `destination` as a run does, `rounds` times.
-
-        Returns:
-            Per round, in ms: how long the source was held by signalling; from the signal to its arrival; by how much
-            the first read of the tensor was slower than a second one.
-        """
-        events = {"ready": _READY, "filled": _RUNNING}
-        self._crew.send(source, "hand_over", slot=slot, rounds=rounds, **events)
-        self._crew.send(destination, "take_over", slot=slot, rounds=rounds, **events)
+        """See `Session.time_transition`."""
+        arguments = {"slot": self._slots[f"{instance}:{tensor}"], "rounds": rounds, "ready": _READY, "filled": _RUNNING}
+        self._crew.send(source, "hand_over", **arguments)
+        self._crew.send(destination, "take_over", **arguments)
         answers = self._crew.receive(source, destination)
         held, arrival, cold = [], [], []
         for (begin, end), (received, first, second) in zip(answers[source], answers[destination], strict=True):
             held.append((end - begin) / 1e6)
-            arrival.append((received - begin) / 1e6)
+            # the destination may see the signal before the source's own call has returned
+            arrival.append(max(received - end, 0) / 1e6)
             cold.append((first - second) / 1e6)
         return held, arrival, cold
-
-    def slot(self, instance: str, name: str) -> Slot:
-        """Return where a tensor lies."""
-        return self._slots[f"{instance}:{name}"]
 
     def plan(self, worker: str, name: str, steps: Sequence[Step], spin: bool) -> None:
         """Give `worker` its part of a schedule; events in `steps` are numbered from 0 up to `events` of the session."""

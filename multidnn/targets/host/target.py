@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multidnn.networks.exported import ExportedNetwork, GroupModel
+from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.host.bandwidth import find_counter
 from multidnn.targets.host.cores import assign_cores, available_cores
 from multidnn.targets.host.engines import RUNTIMES, runtime_versions
@@ -61,10 +61,6 @@ class HostTarget:
             "precision": "fp32",
             "batch": 1,
         }
-
-    def unsupported(self, network: ExportedNetwork, group: GroupModel, accelerator: str) -> str | None:
-        """See `Target.unsupported`: both runtimes take every group that the networks part can write."""
-        return None
 
     def traffic_counter(self) -> tuple[str | None, str]:
         """Return the method of the kernel's memory-traffic counter and what it counts, or None and why there is none."""

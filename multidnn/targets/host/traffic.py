@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -23,16 +24,31 @@ def block_bytes(caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> in
 
 
 class TrafficGenerator:
-    """Copies chunk after chunk through a block that no cache here holds, resting between chunks.
+    """Copies chunk after chunk through blocks that no cache here holds, resting between chunks.
 
     Bandwidth counts each byte copied twice, once read and once written.
+
+    Args:
+        threads: how many copy at once, each in a block of its own; one per core of the accelerator.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         count = block_bytes() // 4
-        self._source = np.ones(count, dtype=np.float32)
+        self._sources = [np.ones(count, dtype=np.float32) for _ in range(threads)]
         # written once here: fresh pages would be charged to the first lap
-        self._sink = np.full(count, 2, dtype=np.float32)
+        self._sinks = [np.full(count, 2, dtype=np.float32) for _ in range(threads)]
+        # numpy lets go of the interpreter lock while it copies
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+
+    def _copy(self, part: slice) -> None:
+        pairs = list(zip(self._sources, self._sinks, strict=True))
+        others = (
+            [self._pool.submit(np.copyto, sink[part], source[part]) for source, sink in pairs[1:]] if self._pool else []
+        )
+        source, sink = pairs[0]
+        np.copyto(sink[part], source[part])
+        for other in others:
+            other.result()
 
     def run(self, duty: float, stop: Callable[[], bool]) -> tuple[float, float]:
         """Copy until `stop` is true; after each chunk rest so that copying takes the share `duty` (0..1] of time.
@@ -40,14 +56,15 @@ class TrafficGenerator:
         Returns:
             Bytes read and written, and the seconds that took.
         """
-        step = _CHUNK_BYTES // 4
-        starts = range(0, self._source.size, step)
+        # several threads need larger chunks: each costs a hand-over to the pool
+        step = (_CHUNK_BYTES if self._pool is None else 8 * _CHUNK_BYTES) // 4
+        starts = range(0, self._sources[0].size - step + 1, step)
         moved, begin = 0, perf_counter_ns()
         while True:
             for start in starts:
                 chunk_begin = perf_counter_ns()
-                np.copyto(self._sink[start : start + step], self._source[start : start + step])
-                moved += 2 * _CHUNK_BYTES
+                self._copy(slice(start, start + step))
+                moved += 2 * 4 * step * len(self._sources)
                 chunk_end = perf_counter_ns()
                 resume = chunk_begin + (chunk_end - chunk_begin) / duty
                 if stop():

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from multidnn.errors import InputError
+from multidnn.targets.base import Step, StepTimes
 from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Arena, Slot
 from multidnn.targets.host.engines import Call, Engine, load_engine
-from multidnn.targets.host.steps import Step, StepTimes
 from multidnn.targets.host.traffic import TrafficGenerator
 
 
@@ -36,9 +36,13 @@ class Worker:
         self._plans: dict[str, tuple[tuple[Step, ...], bool]] = {}
         self._traffic: TrafficGenerator | None = None
 
-    def load(self, key: str, runtime: str, model: str, threads: int, shared: bool = False) -> None:
-        """Load `model` as the engine `key`."""
-        self._engines[key] = load_engine(runtime, Path(model), threads, shared)
+    def load(self, key: str, runtime: str, model: str, threads: int, shared: bool = False) -> str | None:
+        """Load `model` as the engine `key`; return why the runtime does not take it, None if it does."""
+        try:
+            self._engines[key] = load_engine(runtime, Path(model), threads, shared)
+        except InputError as error:
+            return str(error)
+        return None
 
     def bind(self, call: str, engine: str, inputs: dict[str, Slot], outputs: dict[str, Slot]) -> None:
         """Make `call` run `engine` on tensors of the arena, once now so that lazy set-up is over."""
@@ -84,7 +88,7 @@ class Worker:
     def traffic(self, duty: float, running: int, stop: int) -> tuple[float, float]:
         """Signal `running`, copy memory at `duty` until `stop` is signalled; return bytes and seconds."""
         if self._traffic is None:
-            self._traffic = TrafficGenerator()
+            self._traffic = TrafficGenerator(len(os.sched_getaffinity(0)))
         gate.signal(self._events[running])
         return self._traffic.run(duty, lambda: gate.try_wait(self._events[stop]))
 

@@ -1,6 +1,7 @@
 """Dealing out cores: disjoint, none wasted, and one message for what cannot be."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +92,17 @@ def test_available_cores_follow_the_affinity_of_the_process() -> None:
         assert available_cores() == (min(before),)
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_hardware_threads_of_one_core_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    # as on most PCs: cores 0 and 2, 1 and 3 are threads of one physical core
+    for cpu, physical in enumerate((0, 1, 0, 1)):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "physical_package_id").write_text("0\n", encoding="ascii")
+        (folder / "core_id").write_text(f"{physical}\n", encoding="ascii")
+    assert available_cores(tmp_path) == (0, 2, 1, 3)
+    assert available_cores(tmp_path / "none") == (0, 1, 2, 3)
+    auto = {name: {"cores": "auto"} for name in ("a", "b")}
+    assert assign_cores("box", auto, available_cores(tmp_path)) == {"a": (0, 2), "b": (1, 3)}

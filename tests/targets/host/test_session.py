@@ -12,8 +12,8 @@ import pytest
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets import open_target
-from multidnn.targets.base import require
-from multidnn.targets.host.session import HostSession, Loop, Timed, Traffic
+from multidnn.targets.base import Loop, Timed, Traffic, require
+from multidnn.targets.host.session import HostSession
 from multidnn.targets.host.target import HostTarget
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two accelerators need two cores")
@@ -92,11 +92,11 @@ def test_peak_traffic_is_a_bandwidth(session: HostSession) -> None:
 def test_a_hand_over_is_timed_in_both_directions(session: HostSession) -> None:
     (name,) = session._instances["beta"].groups[0].outputs
     for source, destination in (("ort", "ov"), ("ov", "ort")):
-        held, arrival, cold = session.time_transition(source, destination, session.slot("beta", name), 12)
+        held, arrival, cold = session.time_transition(source, destination, "beta", name, 12)
         assert len(held) == len(arrival) == len(cold) == 12
         assert min(held) > 0
-        # a signal cannot arrive before it is given
-        assert min(arrival) > 0
+        # counted from the end of signalling, before which it may have arrived
+        assert min(arrival) >= 0
 
 
 def test_a_target_opens_by_its_kind() -> None:

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from multidnn.targets.host.traffic import block_bytes
+import numpy as np
+import pytest
+
+from multidnn.targets.host import traffic
+from multidnn.targets.host.traffic import TrafficGenerator, block_bytes
 
 
 def test_block_is_three_times_the_largest_cache(tmp_path: Path) -> None:
@@ -14,3 +18,14 @@ def test_block_is_three_times_the_largest_cache(tmp_path: Path) -> None:
 
 def test_block_without_listed_caches(tmp_path: Path) -> None:
     assert block_bytes(tmp_path / "none") == 96 * 2**20
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_byte_that_is_counted_was_copied(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "block_bytes", lambda: 32 << 20)
+    generator = TrafficGenerator(threads)
+    laps = iter([False, True])
+    moved, seconds = generator.run(1.0, lambda: next(laps))
+    copied = sum(int(np.count_nonzero(sink == 1)) * 4 for sink in generator._sinks)
+    assert moved == 2 * copied > 0
+    assert seconds > 0
