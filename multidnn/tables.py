@@ -1,17 +1,17 @@
 """The CSV tables of the pipeline: their columns, and reading and writing them with every row checked."""
 
+import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import pandas as pd
 
 from multidnn.errors import InputError
 from multidnn.files import replacing
 
 Kind = Literal["text", "index", "bool", "number", "signed"]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,23 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """One table: its columns in file order and the columns that together name a row."""
+    """One table: its columns in file order, the columns that together name a row, and what else a row must satisfy.
+
+    `check` returns what is wrong with a row whose cells all fit their columns, or None.
+    """
 
     columns: Mapping[str, Column]
     key: Sequence[str]
+    check: Callable[[Row], str | None] = lambda row: None
+
+
+def _check_layer(row: Row) -> str | None:
+    if row["supported"]:
+        return "supported is true but median_ms is empty" if row["median_ms"] is None else None
+    for name in ("median_ms", "mean_ms", "std_ms", "samples"):
+        if row[name] is not None:
+            return f"supported is false but {name} is {row[name]:g}, expected empty"
+    return "supported is false but reason is empty" if row["reason"] is None else None
 
 
 LAYERS = Schema(
@@ -46,6 +59,7 @@ LAYERS = Schema(
         "reason": Column("text", optional=True),
     },
     key=("network", "group", "accelerator"),
+    check=_check_layer,
 )
 TRANSITIONS = Schema(
     {
@@ -94,8 +108,6 @@ SUMMARY = Schema(
     key=("workload", "scheduler"),
 )
 
-Row = dict[str, Any]
-
 
 def _parse(text: str, column: Column, place: str) -> Any:
     if text == "":
@@ -127,35 +139,60 @@ def read(path: Path, schema: Schema) -> list[Row]:
     """Return the rows of the CSV at `path`, typed by `schema`, empty cells as None.
 
     Raises:
-        InputError: the file is missing, a column is missing or unknown, a cell does not fit its column, or two
-            rows have the same key; the message names the file, the line and the column.
+        InputError: the file is missing, a column is missing or unknown, a line has not one cell per column (as the last
+            one of a truncated file), a cell does not fit its column, or two rows have the same key; the message names
+            the file, the line and the column.
     """
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: not a readable CSV table: {str(error).strip()}") from None
-    expected = list(schema.columns)
-    missing = [name for name in expected if name not in frame.columns]
-    unknown = [name for name in frame.columns if name not in schema.columns]
+    lines = _lines(path)
+    if not lines:
+        raise InputError(f"{path}: the table is empty, expected the columns {','.join(schema.columns)}")
+    _, header = lines[0]
+    missing = [name for name in schema.columns if name not in header]
+    unknown = [name for name in header if name not in schema.columns]
     if missing or unknown:
         raise InputError(
-            f"{path}:1: missing columns {missing}, unknown columns {unknown}; expected {','.join(expected)}"
+            f"{path}:1: missing columns {missing}, unknown columns {unknown}; expected {','.join(schema.columns)}"
         )
+    if len(set(header)) < len(header):
+        raise InputError(f"{path}:1: a column is there twice, expected {','.join(schema.columns)}")
     rows: list[Row] = []
     seen: dict[tuple[Any, ...], int] = {}
-    for line, record in enumerate(frame[expected].itertuples(index=False, name=None), start=2):
+    for line, cells in lines[1:]:
+        if len(cells) != len(header):
+            why = "; the table is truncated" if line == lines[-1][0] and len(cells) < len(header) else ""
+            raise InputError(f"{path}:{line}: found {len(cells)} cells, expected {len(header)} as in the header{why}")
+        texts = dict(zip(header, cells, strict=True))
         row: Row = {
-            name: _parse(cell.strip() if isinstance(cell, str) else "", column, f"{path}:{line}, column {name}")
-            for (name, column), cell in zip(schema.columns.items(), record, strict=True)
+            name: _parse(texts[name].strip(), column, f"{path}:{line}, column {name}")
+            for name, column in schema.columns.items()
         }
+        if wrong := schema.check(row):
+            raise InputError(f"{path}:{line}: {wrong}")
         key = tuple(row[name] for name in schema.key)
         if key in seen:
             raise InputError(f"{path}:{line}: repeats the row of line {seen[key]} for {', '.join(map(str, key))}")
         seen[key] = line
         rows.append(row)
     return rows
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return line number and cells of every line of the CSV at `path` that is not blank.
+
+    A last line without a line break passes if it has all its cells: `write` always ends with one, but a table written
+    by hand may not, and a cut inside the very last cell cannot be told from that.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                return [(reader.line_num, cells) for cells in reader if cells]
+            except csv.Error as error:
+                raise InputError(f"{path}:{reader.line_num}: not a readable CSV table: {error}") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: not a readable CSV table: {error}") from None
 
 
 def _format(value: Any) -> str:
@@ -173,8 +210,7 @@ def write(path: Path, schema: Schema, rows: Sequence[Mapping[str, Any]]) -> None
     unknown = {key for row in rows for key in row} - set(schema.columns)
     if unknown:
         raise ValueError(f"columns {sorted(unknown)} are not in the schema")
-    frame = pd.DataFrame(
-        [[_format(row.get(name)) for name in schema.columns] for row in rows], columns=list(schema.columns)
-    )
-    with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(schema.columns)
+        writer.writerows([_format(row.get(name)) for name in schema.columns] for row in rows)

@@ -70,10 +70,13 @@ def recommendation(rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord],
             f"{best} is {ahead:.1f} % faster than {'the best baseline, ' if baselines else ''}{compared}, "
             f"with {_transitions(schedules[best].transitions)}."
         )
-    margin = medians[compared] - medians[best]
-    doubt = uncertainty_ms(run.makespans(best)) + uncertainty_ms(run.makespans(compared))
-    if margin <= doubt:
-        text += f" The difference between {best} and {compared} is within the spread of the samples."
+    # the text speaks of one rival, but the next in line may be another one, and as fast
+    tied = [
+        name for name in dict.fromkeys((rivals[0], compared))
+        if medians[name] - medians[best] <= uncertainty_ms(run.makespans(best)) + uncertainty_ms(run.makespans(name))
+    ]  # fmt: skip
+    for name in tied:
+        text += f" The difference between {best} and {name} is within the spread of the samples."
     if not all(item["ok"] for item in run.outputs.values()):
         wrong = ", ".join(name for name, item in run.outputs.items() if not item["ok"])
         text += f" Warning: outputs differ from the single-accelerator result for {wrong}; do not use these numbers."

@@ -131,6 +131,18 @@ def test_difference_within_the_spread_is_called_so(filled: SimpleNamespace) -> N
     assert "within the spread" not in sidecar["recommendations"][filled.name]
 
 
+def test_tie_with_the_runner_up_is_told_whichever_it_is(filled: SimpleNamespace) -> None:
+    far = [20.0, 20.1, 20.2, 20.3, 20.4]
+    tied = {"serial": far, "naive": far, "whole": [10.0, 10.2, 10.4, 10.6, 10.8], "streams": far}
+    filled.results.write_run(filled.name, {**tied, "haxconn": [9.9, 10.1, 10.3, 10.5, 10.7]})
+    rows, sidecar = summary(filled)
+    assert rows["haxconn"]["recommended"]
+    why = sidecar["recommendations"][filled.name]
+    assert "faster than the best baseline, serial" in why or "faster than the best baseline, naive" in why
+    assert "The difference between haxconn and whole is within the spread" in why
+    assert "and naive is within" not in why
+
+
 def test_wrong_outputs_are_not_hidden(filled: SimpleNamespace) -> None:
     filled.results.write_run(filled.name, filled.samples, ok=False)
     _, sidecar = summary(filled)

@@ -65,7 +65,11 @@ def _edit(find: str, replacement: str) -> Callable[[str], str]:
         ("layers", _edit(r"^x,0,0,0,a,true,1.0", "x,0,0,0,a,true,-1"), r"layers\.csv:2, column median_ms: found -1"),
         ("layers", _edit(r"^x,0,0,0,a,true,1.0", "x,0,0,0,a,true,nan"), r"layers\.csv:2, column median_ms: found nan"),
         ("layers", _edit(r"^x,0,0,0,a,true,", "x,0,0,0,a,false,"), r"layers\.csv:2: supported is false but median_ms"),
-        ("layers", _edit(r"^x,1,1,1,a,true,2.0", "x,1,1,1,a,false,"), r"no accelerator supports group 1 of network x"),
+        (
+            "layers",
+            _edit(r"^x,1,1,1,a,true,2.0,,,,", "x,1,1,1,a,false,,,,,no"),
+            r"no accelerator supports group 1 of network x",
+        ),
         ("layers", _edit(r"^x,0,0,0,b", "x,0,0,0,a"), r"layers\.csv:3: repeats the row of line 2"),
         ("transitions", _edit(r"^x,1,a,b,.*\n", ""), r"no row for network x, after_group 1, source a, destination b"),
         ("transitions", _edit(r"^x,.*\n(x,.*\n)*", ""), r"network 'x' has no rows in transitions .*transitions\.csv"),
