@@ -15,12 +15,14 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from multidnn import config as settings
-from multidnn.errors import exit_on_input_error
+from multidnn.errors import InputError, exit_on_input_error
 from multidnn.files import read_yaml, write_json
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.sidecar import environment
 from multidnn.measure.whole import read_chip_runtimes
 from multidnn.runtime import Runner
+from multidnn.runtime.jobs import RELATIVE_TOLERANCE
+from multidnn.runtime.runner import Values
 from multidnn.schedule import Deadlock, Problem, Schedule, Workload, evaluate
 from multidnn.targets import open_target
 
@@ -46,6 +48,15 @@ def random_schedule(problem: Problem, transitions: int, rng: random.Random) -> t
             return placement, segments, evaluate(problem, placement, segments).makespan_ms
         except Deadlock:
             continue
+
+
+def check_outputs(runner: Runner, reference: Values, scheduler: str) -> None:
+    """Raise unless every output is that of the single accelerator, within the tolerance of the pipeline's runs."""
+    for instance, outputs in runner.outputs().items():
+        for name, value in outputs.items():
+            expected = reference[instance][name]
+            if not np.max(np.abs(value - expected)) <= RELATIVE_TOLERANCE * np.max(np.abs(expected)):
+                raise InputError(f"{scheduler}: output {name} of {instance} is not that of the single accelerator")
 
 
 def main() -> None:
@@ -82,9 +93,19 @@ def main() -> None:
         machine_lock(),
         Runner(target, workload, networks, schedules, read_chip_runtimes(results / "whole_results.csv")) as runner,
     ):
+        noise = np.random.default_rng(arguments.seed)
+        runner.write_inputs(
+            {
+                instance: {name: noise.standard_normal(shape) for name, shape in network.inputs.items()}
+                for instance, network in runner.networks.items()
+            }
+        )
+        reference = {name: runner.run_alone(name, runner.single_accelerator(name)) for name in runner.networks}
         for round_number in range(arguments.rounds):
             for number in rng.sample(range(len(schedules)), len(schedules)):
+                runner.clear_outputs()
                 makespan = runner.run(schedules[number].scheduler).makespan_ms
+                check_outputs(runner, reference, schedules[number].scheduler)
                 if round_number:
                     measured[number].append(makespan)
             print(f"round {round_number + 1}/{arguments.rounds} after {monotonic() - begin:.0f} s", flush=True)
