@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 from pathlib import Path
 
 from multidnn.errors import InputError, exit_on_input_error
@@ -38,4 +39,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # a reader that has seen enough, such as head, ends this program as it ends any filter
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()

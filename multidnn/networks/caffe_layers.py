@@ -3,7 +3,7 @@
 What does not map one to one: Input and Dropout vanish; BatchNorm takes a following Scale over channels into its own
 node; a Scale over channels alone is a BatchNormalization with mean 0 and variance 1; Flatten stands before an
 InnerProduct (Gemm) whose bottom is not a matrix (a convolution over the whole map, the other way to write it, is
-2.7 times slower in OpenVINO at AlexNet's fc6); coefficients of Eltwise and an LRN's k other than 1 are Mul nodes;
+2.7 times slower in OpenVINO at AlexNet's fc6); coefficients of Eltwise and the k of an LRN that is no integer are Mul nodes;
 products of n bottoms are n - 1 Mul nodes.
 """
 

@@ -148,7 +148,24 @@ class Network:
     def params(self) -> int:
         """Weights and biases of convolutions and inner products; a shared one counts once."""
         names = {name for node in self.nodes if node.op_type in COUNTED for name in node.input}
+        names.update(self._added_biases())
         return sum(math.prod(shape) for name in names if (shape := self._constant_shape(name)) is not None)
+
+    def _added_biases(self) -> Iterable[str]:
+        """Yield the constants, one value per output, that Add nodes add to inner products: how exporters write a bias."""
+        endings: dict[str, Shape] = {}
+        for node in self.nodes:
+            if len(node.input) != 2:
+                continue
+            shapes = [self._constant_shape(name) for name in node.input]
+            if node.op_type == "MatMul" and any(shapes):
+                result = self.shapes[node.output[0]]
+                endings[node.output[0]] = result[-1:] if shapes[1] else (*result[-2:-1], 1)
+            elif node.op_type == "Add":
+                for product, bias, shape in zip(node.input, node.input[::-1], shapes[::-1], strict=True):
+                    ending = endings.get(product)
+                    if ending and shape and shape[-len(ending) :] == ending and math.prod(shape) == math.prod(ending):
+                        yield bias
 
     @property
     def macs(self) -> int:
@@ -174,6 +191,11 @@ class Network:
             flag = next((a.i for a in node.attribute if a.name == ("transA" if is_left else "transB")), 0)
             depth = kernel[0] if bool(flag) == is_left else kernel[1]
         return output * depth
+
+
+def label(node: onnx.NodeProto) -> str:
+    """Return how messages call a node: by its name, or else by its outputs."""
+    return f"node {node.name or '/'.join(node.output)!r} ({node.op_type})"
 
 
 def read_by(node: onnx.NodeProto) -> list[str]:

@@ -6,37 +6,17 @@ from multidnn.networks import moments
 from multidnn.networks.builder import BIAS_STD, Builder, axis_of, image_shape
 from multidnn.networks.moments import Moments
 from multidnn.networks.prototxt import CaffeLayer
+from multidnn.networks.spatial import pair
 
 
-def _pairs(layer: CaffeLayer, height: int, width: int) -> dict[str, tuple[int, int]]:
-    """Return kernel, stride, pad and dilation as (height, width), by Caffe's rules for repeated and _h/_w fields."""
-    param = layer.proto.convolution_param
+def _pairs(layer: CaffeLayer) -> dict[str, tuple[int, int]]:
+    """Return kernel, stride, pad and dilation as (height, width)."""
     place = "convolution_param"
-
-    def pair(name: str, prefix: str, default: int | None) -> tuple[int, int]:
-        values = list(getattr(param, name))
-        sides = [side for side in (f"{prefix}_h", f"{prefix}_w") if prefix and param.HasField(side)]
-        if values and sides:
-            raise layer.error(f"found both {name} and {sides[0]}, expected one of them", f"{place}.{sides[0]}")
-        if len(sides) == 1:
-            raise layer.error(f"found {sides[0]} alone, expected {prefix}_h and {prefix}_w", f"{place}.{sides[0]}")
-        if sides:
-            return getattr(param, sides[0]), getattr(param, sides[1])
-        if not values:
-            if default is None:
-                raise layer.error(f"has no {name} (or {prefix}_h and {prefix}_w)", place)
-            return default, default
-        if len(values) > 2:
-            raise layer.error(
-                f"found {len(values)} values of {name}, expected one, or one per spatial axis (2)", f"{place}.{name}"
-            )
-        return values[0], values[-1]
-
     pairs = {
-        "kernel": pair("kernel_size", "kernel", None),
-        "stride": pair("stride", "stride", 1),
-        "pad": pair("pad", "pad", 0),
-        "dilation": pair("dilation", "", 1),
+        "kernel": pair(layer, place, "kernel_size", "kernel", None),
+        "stride": pair(layer, place, "stride", "stride", 1),
+        "pad": pair(layer, place, "pad", "pad", 0),
+        "dilation": pair(layer, place, "dilation", "", 1),
     }
     for name in ("kernel", "stride", "dilation"):
         if min(pairs[name]) < 1:
@@ -66,7 +46,7 @@ def convolution(layer: CaffeLayer, builder: Builder) -> None:
             f"group {group} does not divide the {channels} input and {param.num_output} output channels",
             "convolution_param.group",
         )
-    pairs = _pairs(layer, height, width)
+    pairs = _pairs(layer)
     spatial = []
     for size, kernel, stride, pad, dilation in zip((height, width), *pairs.values(), strict=True):
         if transposed:

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 # share of its own mean that is taken out of each filter: the ReLU's chi becomes 0.5 / (0.5 - (1 - 0.7^2) / (2 pi)) = 1.19
 MEAN_REMOVED = 0.3
 
+# smallest mean square that is divided by: a tensor may be all zeros, after a Scale by a written 0 for example
+SMALLEST = 1e-12
+
 _NODES, _MASSES = np.polynomial.hermite_e.hermegauss(24)
 _MASSES = _MASSES / _MASSES.sum()
 
@@ -47,13 +50,13 @@ class Moments:
 def linear(source: Moments, removed: float) -> Moments:
     """After random weights scaled by `linear_scale`, of which each filter has lost the share `removed` of its mean."""
     constant = ((1 - removed) * source.mean) ** 2 + source.between
-    total = constant + source.within
+    total = max(constant + source.within, SMALLEST)
     return Moments(0.0, constant / total, source.within / total)
 
 
 def linear_scale(source: Moments, fan_in: float, removed: float) -> float:
     """Return the standard deviation of weights, before `removed`, that makes the mean square of their sums 1."""
-    return 1 / math.sqrt(fan_in * (((1 - removed) * source.mean) ** 2 + source.variance))
+    return 1 / math.sqrt(fan_in * max(((1 - removed) * source.mean) ** 2 + source.variance, SMALLEST))
 
 
 def affine(source: Moments, shift: float, scale: float, spread: float) -> Moments:

@@ -95,11 +95,10 @@ def batch_norm(layer: CaffeLayer, builder: Builder, scale: CaffeLayer | None) ->
             "batch_norm_param.use_global_stats",
         )
     source = builder.moment(layer.bottoms[0])
-    std = math.sqrt(source.variance)
+    spread = max(source.variance, moments.SMALLEST)
+    std = math.sqrt(spread)
     mean = builder.random.normal(f"{layer.name}/mean", shape[1:2], 0.1 * std, source.mean)
-    variance = builder.random.uniform(
-        f"{layer.name}/variance", shape[1:2], 0.75 * source.variance, 1.25 * source.variance
-    )
+    variance = builder.random.uniform(f"{layer.name}/variance", shape[1:2], 0.75 * spread, 1.25 * spread)
     normalized = moments.affine(source, source.mean, 1 / std, 0.1)
     _normalize(layer, builder, shape, scale, mean, variance, param.eps, normalized)
 
@@ -155,14 +154,19 @@ def lrn(layer: CaffeLayer, builder: Builder) -> None:
         raise layer.error(f"found local_size {param.local_size}, expected an odd number", "lrn_param.local_size")
     if param.k <= 0:
         raise layer.error(f"found k {param.k:g}, expected a positive number", "lrn_param.k")
+    if param.alpha < 0:
+        raise layer.error(f"found alpha {param.alpha:g}, expected 0 or a positive number", "lrn_param.alpha")
+    if abs(param.beta * math.log(param.k)) > 80:
+        raise layer.error(f"found beta {param.beta:g}, expected one for which k^-beta fits into fp32", "lrn_param.beta")
     bottom, top = layer.bottoms[0], layer.tops[0]
     source = builder.moment(bottom)
     after = moments.scaled(source, (param.k + param.alpha * source.square) ** -param.beta)
-    # OpenVINO's CPU kernel takes k for 1 whatever it is, so k is divided out: (k + s)^-b = k^-b (1 + s / k)^-b
-    attributes = {"size": param.local_size, "alpha": param.alpha / param.k, "beta": param.beta, "bias": 1.0}
-    if param.k == 1:
+    attributes = {"size": param.local_size, "alpha": param.alpha, "beta": param.beta, "bias": param.k}
+    if param.k.is_integer():
         builder.node("LRN", layer.name, [bottom], top, shape, after, **attributes)
         return
+    # OpenVINO's CPU plugin cuts k off to an integer, so k is divided out: (k + s)^-b = k^-b (1 + s / k)^-b
+    attributes.update(alpha=param.alpha / param.k, bias=1.0)
     ratio = builder.between(layer, "ratio")
     factor = builder.weight(constant(f"{layer.name}/k_factor", np.array(param.k**-param.beta, dtype=np.float32)))
     builder.node("LRN", layer.name, [bottom], ratio, shape, after, **attributes)

@@ -1,7 +1,7 @@
 """Reads a user's own ONNX file: checked, static, sorted, its layers apart from what only prepares constants."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from multidnn.errors import InputError
-from multidnn.networks.graph import Network, Shape, read_by
+from multidnn.networks.graph import Network, Shape, label, read_by
+from multidnn.networks.rewriting import without_dropout, without_fractional_bias
 from multidnn.networks.weights import Weight, constant
 
 # constants at least this large are kept out of the protobuf that the checker and shape inference copy
@@ -21,6 +22,14 @@ RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 
+CONSTANT_TYPES = {
+    "value": onnx.AttributeProto.TENSOR,
+    "value_float": onnx.AttributeProto.FLOAT,
+    "value_floats": onnx.AttributeProto.FLOATS,
+    "value_int": onnx.AttributeProto.INT,
+    "value_ints": onnx.AttributeProto.INTS,
+}
+
 FIX_SHAPES = "fix it, for example with `python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name {} --input_shape 1,3,224,224 IN OUT`"
 
 
@@ -30,7 +39,7 @@ def load(path: Path, name: str, source: str) -> Network:
     Constant nodes become weights; Shape and Size nodes too, since shapes are static. Nodes fed by constants alone
     (and what comes from them) prepare constants and are no layers. Nodes that reach no output are dropped. All other
     nodes are layers, in the file's order if that is an execution order, else in the nearest one that is; a Dropout
-    appears as the Identity it is.
+    appears as the Identity it is, an LRN whose bias is no integer as two layers (see `rewriting`).
 
     Raises:
         InputError: not ONNX or truncated, invalid by the ONNX checker, a cycle or a tensor nobody makes, missing
@@ -40,12 +49,14 @@ def load(path: Path, name: str, source: str) -> Network:
     graph = model.graph
     weights = _weights(graph.initializer, path, source)
     nodes = _take_constants(graph.node, weights, path, source)
-    nodes = _without_dropout(nodes, {value.name for value in graph.output})
+    nodes = without_dropout(nodes, {value.name for value in graph.output})
     inputs = {value.name: value for value in graph.input if value.name not in weights}
     nodes = _sorted(nodes, {*inputs, *weights}, source)
     shapes = {value.name: _static(value, source) for value in inputs.values()}
     inferred = _inferred(model, nodes, weights, list(inputs.values()), source)
     nodes = _take_shapes(nodes, inferred, weights)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    nodes = without_fractional_bias(nodes, model.functions, inferred, weights, opset, source)
     layers, prepared = _split(nodes, {*inputs}, {value.name for value in graph.output})
     outputs = {value.name: value for value in graph.output}
     made = {tensor for node in layers for tensor in node.output}
@@ -117,9 +128,17 @@ def _weight(name: str, tensor: TensorProto, path: Path, source: str) -> Weight:
     file = path.parent / facts.get("location", "")
     if not file.resolve().is_relative_to(path.parent.resolve()):
         raise InputError(f"{source}: the external data of constant {name!r} lies outside the model's directory: {file}")
-    offset = int(facts.get("offset", 0))
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    length = int(facts.get("length", math.prod(shape) * dtype.itemsize))
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    except KeyError:
+        raise InputError(f"{source}: constant {name!r} is broken: unknown data type {tensor.data_type}") from None
+    size = math.prod(shape) * dtype.itemsize
+    offset = _count(facts, "offset", 0, name, source)
+    length = _count(facts, "length", size, name, source)
+    if dtype.kind in "fiub" and length != size:
+        raise InputError(
+            f"{source}: constant {name!r} is broken: {length} bytes of external data do not hold {list(shape)} of {dtype}"
+        )
     if not file.is_file():
         raise InputError(f"{source}: the external data of constant {name!r} is missing: no file {file}")
     if file.stat().st_size < offset + length:
@@ -137,6 +156,16 @@ def _weight(name: str, tensor: TensorProto, path: Path, source: str) -> Weight:
     return Weight(name, shape, dtype, read)
 
 
+def _count(facts: Mapping[str, str], key: str, default: int, name: str, source: str) -> int:
+    """Return a number of bytes that the external data of constant `name` declares."""
+    text = facts.get(key, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(
+            f"{source}: constant {name!r} is broken: the {key} of its external data is {text!r}, expected a number of bytes"
+        )
+    return int(text)
+
+
 def _take_constants(
     nodes: Iterable[onnx.NodeProto], weights: dict[str, Weight], path: Path, source: str
 ) -> list[onnx.NodeProto]:
@@ -146,8 +175,15 @@ def _take_constants(
         if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
             kept.append(node)
             continue
-        name = node.output[0]
+        name = "/".join(node.output)
+        if len(node.output) != 1 or len(node.attribute) != 1:
+            raise InputError(
+                f"{source}: Constant {name or node.name!r} has {len(node.output)} outputs and {len(node.attribute)} "
+                "attributes, expected one of each"
+            )
         attribute = node.attribute[0]
+        if attribute.type != CONSTANT_TYPES.get(attribute.name, attribute.type):
+            raise InputError(f"{source}: Constant {name!r} is broken: {attribute.name} holds another type")
         if attribute.name == "value":
             weights[name] = _weight(name, attribute.t, path, source)
         elif attribute.name in ("value_float", "value_floats"):
@@ -159,37 +195,18 @@ def _take_constants(
     return kept
 
 
-def _without_dropout(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Return the nodes with every Dropout that passes its input on written as Identity.
-
-    OpenVINO loses the input's name of a model that is a Dropout alone.
-    """
-    read = outputs.union(*(read_by(node) for node in nodes))
-    kept = []
-    for node in nodes:
-        has_mode = len(node.input) > 2 and node.input[2]
-        if node.op_type == "Dropout" and not has_mode and not read.intersection(node.output[1:]):
-            node = helper.make_node("Identity", node.input[:1], node.output[:1], name=node.name)
-        kept.append(node)
-    return kept
-
-
-def _label(node: onnx.NodeProto) -> str:
-    return f"node {node.name or '/'.join(node.output)!r} ({node.op_type})"
-
-
 def _sorted(nodes: Sequence[onnx.NodeProto], given: set[str], source: str) -> list[onnx.NodeProto]:
     """Return the nodes so that each stands after those it reads, moving as few as the file's order allows."""
     producers: dict[str, int] = {}
     for index, node in enumerate(nodes):
         for tensor in filter(None, node.output):
             if tensor in producers or tensor in given:
-                raise InputError(f"{source}: broken graph: tensor {tensor!r} is made twice, again by {_label(node)}")
+                raise InputError(f"{source}: broken graph: tensor {tensor!r} is made twice, again by {label(node)}")
             producers[tensor] = index
     for node in nodes:
         for tensor in read_by(node):
             if tensor not in producers and tensor not in given:
-                raise InputError(f"{source}: broken graph: {_label(node)} reads {tensor!r}, which nothing makes")
+                raise InputError(f"{source}: broken graph: {label(node)} reads {tensor!r}, which nothing makes")
     order: list[int] = []
     state = [0] * len(nodes)
     for root in range(len(nodes)):
@@ -204,7 +221,7 @@ def _sorted(nodes: Sequence[onnx.NodeProto], given: set[str], source: str) -> li
                 state[index] = 2
                 order.append(stack.pop())
             elif state[index] == 1:
-                raise InputError(f"{source}: broken graph: a cycle runs through {_label(nodes[index])}")
+                raise InputError(f"{source}: broken graph: a cycle runs through {label(nodes[index])}")
             else:
                 state[index] = 1
                 stack.extend(reversed(waiting))
@@ -327,7 +344,7 @@ def _activation(
     shape = _known(kind)
     if shape is None or not kind.tensor_type.elem_type:
         raise InputError(
-            f"{source}: the shape of {tensor!r}, made by {_label(node)}, is not static or cannot be inferred; expected "
+            f"{source}: the shape of {tensor!r}, made by {label(node)}, is not static or cannot be inferred; expected "
             "standard ONNX operators whose output shapes follow from the input shapes"
         )
     return shape, np.dtype(helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type))

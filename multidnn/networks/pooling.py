@@ -7,6 +7,7 @@ import numpy as np
 from multidnn.networks import caffe_pb2, moments
 from multidnn.networks.builder import Builder
 from multidnn.networks.prototxt import CaffeLayer
+from multidnn.networks.spatial import pair
 from multidnn.networks.weights import constant
 
 
@@ -61,26 +62,9 @@ def _windows(layer: CaffeLayer, size: int, kernel: int, stride: int, pad: int) -
 
 
 def _sizes(layer: CaffeLayer, height: int, width: int) -> tuple[Windows, Windows]:
-    """Read kernel, stride and pad, each given once or as _h and _w, by Caffe's rules."""
-    param = layer.proto.pooling_param
-
-    def pair(both: str, prefix: str, default: int | None) -> tuple[int, int]:
-        sides = (f"{prefix}_h", f"{prefix}_w")
-        given = [side for side in sides if param.HasField(side)]
-        if param.HasField(both) and given:
-            raise layer.error(f"found both {both} and {given[0]}, expected one of them", f"pooling_param.{given[0]}")
-        if len(given) == 1:
-            raise layer.error(
-                f"found {given[0]} alone, expected {sides[0]} and {sides[1]}", f"pooling_param.{given[0]}"
-            )
-        if given:
-            return getattr(param, sides[0]), getattr(param, sides[1])
-        if default is None and not param.HasField(both):
-            raise layer.error("has no kernel_size (or kernel_h and kernel_w) and no global_pooling", "pooling_param")
-        value: int = getattr(param, both)
-        return value, value
-
-    strides, pads = pair("stride", "stride", 1), pair("pad", "pad", 0)
+    """Return the windows along height and width."""
+    param, place = layer.proto.pooling_param, "pooling_param"
+    strides, pads = pair(layer, place, "stride", "stride", 1), pair(layer, place, "pad", "pad", 0)
     if param.global_pooling:
         if any(param.HasField(name) for name in ("kernel_size", "kernel_h", "kernel_w")):
             raise layer.error("global_pooling allows no kernel size", "pooling_param.global_pooling")
@@ -88,19 +72,19 @@ def _sizes(layer: CaffeLayer, height: int, width: int) -> tuple[Windows, Windows
             raise layer.error("global_pooling allows only stride 1 and pad 0", "pooling_param.global_pooling")
         kernels = (height, width)
     else:
-        kernels = pair("kernel_size", "kernel", None)
+        kernels = pair(layer, place, "kernel_size", "kernel", None, " and no global_pooling")
     return (
         _windows(layer, height, kernels[0], strides[0], pads[0]),
         _windows(layer, width, kernels[1], strides[1], pads[1]),
     )
 
 
-def _feeds_inner_products(layer: CaffeLayer, builder: Builder, top: str) -> bool:
+def _feeds_inner_products(builder: Builder, top: str) -> bool:
     """Tell whether every use of `top`, seen through Dropout, is an InnerProduct over all that follows the batch."""
     users = builder.consumers.get(top, ())
     return bool(users) and all(
         (user.type == "InnerProduct" and user.proto.inner_product_param.axis == 1)
-        or (user.type == "Dropout" and _feeds_inner_products(layer, builder, user.tops[0]))
+        or (user.type == "Dropout" and _feeds_inner_products(builder, user.tops[0]))
         for user in users
     )
 
@@ -134,7 +118,7 @@ def pooling(layer: CaffeLayer, builder: Builder) -> None:
             builder.node("MaxPool", layer.name, [source], output, shape, after, **attributes)
         return
     after = moments.average(builder.moment(source), taken)
-    if is_whole and _feeds_inner_products(layer, builder, output):
+    if is_whole and _feeds_inner_products(builder, output):
         builder.node("ReduceMean", layer.name, [source], output, shape[:2], after, axes=[2, 3], keepdims=0)
     elif is_whole:
         builder.node("GlobalAveragePool", layer.name, [source], output, shape, after)

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from multidnn.files import read_text
 from multidnn.networks import caffe_pb2
 
 Places = Mapping[str, Sequence[int]]
+
+# a quoted string, a comment, a bracket or separator, or a run of anything else but spaces
+_TOKEN = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#[^\n]*|[{}<>\[\]:,;]|[^\s{}<>\[\]:,;\"'#]+")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def read(path: Path) -> CaffeNet:
     if not net.layer:
         raise InputError(f"{path}:1: the network has no layer; expected 'layer {{ name: ... type: ... }}'")
     inputs = _old_inputs(net, at)
+    input_lines = dict(zip(inputs, net_places.get("input", ()), strict=True))
     layers: list[CaffeLayer] = []
     for proto, places in zip(net.layer, layer_places, strict=True):
         layer = CaffeLayer(proto, tuple(proto.bottom), tuple(proto.top), path, places[""][0], places)
@@ -99,7 +103,7 @@ def read(path: Path) -> CaffeNet:
         if not proto.name:
             raise layer.error("has no name; a layer needs one, its weights are drawn by it")
         layers.append(layer)
-    return _link(path, inputs, layers)
+    return _link(path, inputs, input_lines, layers)
 
 
 def _parse_error(path: Path, error: text_format.ParseError) -> InputError:
@@ -127,32 +131,50 @@ def _names_of(type_name: str) -> list[str]:
 
 
 def _find_places(text: str) -> tuple[list[dict[str, list[int]]], dict[str, list[int]]]:
-    """Return where things stand: per layer {dotted field: lines} ('' is the layer itself), and {net field: lines}."""
+    """Return where things stand: per layer {dotted field: lines} ('' is the layer itself), and {net field: lines}.
+
+    `text` has been parsed without an error. A field counts once, at its name, or once per element of its list.
+    """
     layers: list[dict[str, list[int]]] = []
     net: dict[str, list[int]] = {}
-    stack: list[str] = []
+    opened: list[tuple[str, str]] = []
+
+    def record(name: str, line: int) -> None:
+        path = [field for field, bracket in opened if bracket != "["]
+        if not path and name == "layer":
+            layers.append({"": [line]})
+        elif path[:1] == ["layer"]:
+            layers[-1].setdefault(".".join([*path[1:], name]), []).append(line)
+        else:
+            net.setdefault(".".join([*path, name]), []).append(line)
+
+    tokens = list(_tokens(text))
+    words = [word for word, _ in tokens] + ["", ""]
     name = ""
-    line, counted = 1, 0
-    # a token is a quoted string, a comment, a bracket or colon, or a run of anything else but spaces
-    for token in re.finditer(
-        r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#[^\n]*|[{}<>\[\]:,;]|[^\s{}<>\[\]:,;\"'#]+", text
-    ):
-        word = token[0]
-        if word in "{<":
-            stack.append(name)
-        elif word in "}>":
-            stack.pop()
-        elif re.match(r"[A-Za-z_]", word) and re.match(r"(?:\s|#[^\n]*\n)*[:{<]", text[token.end() :][:200]):
+    for index, (word, line) in enumerate(tokens):
+        in_list = bool(opened) and opened[-1][1] == "["
+        if in_list and words[index - 1] in "[," and word != "]":
+            name = opened[-1][0]
+            record(name, line)
+        if word in "{<[":
+            opened.append((name, word))
+        elif word in "}>]":
+            opened.pop()
+        elif not in_list and word.isidentifier() and words[index + 1] in {":", "{", "<", "["}:
             name = word
-            line += text.count("\n", counted, token.start())
-            counted = token.start()
-            if not stack and name == "layer":
-                layers.append({"": [line]})
-            elif stack[:1] == ["layer"]:
-                layers[-1].setdefault(".".join([*stack[1:], name]), []).append(line)
-            else:
-                net.setdefault(".".join([*stack, name]), []).append(line)
+            if "[" not in (words[index + 1], words[index + 2] if words[index + 1] == ":" else ""):
+                record(name, line)
     return layers, net
+
+
+def _tokens(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the tokens of the text format that are not comments, each with its line."""
+    line, counted = 1, 0
+    for token in _TOKEN.finditer(text):
+        line += text.count("\n", counted, token.start())
+        counted = token.start()
+        if not token[0].startswith("#"):
+            yield token[0], line
 
 
 def _old_inputs(net: caffe_pb2.NetParameter, at: Callable[..., str]) -> dict[str, tuple[int, ...]]:
@@ -220,7 +242,9 @@ def _input_shapes(layer: CaffeLayer) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLayer]) -> CaffeNet:
+def _link(
+    path: Path, inputs: dict[str, tuple[int, ...]], input_lines: dict[str, int], layers: list[CaffeLayer]
+) -> CaffeNet:
     """Check the blobs' links and give every value its own name: in-place layers write a new value of their blob.
 
     The last value of a blob keeps the blob's name, earlier ones are called blob@layer. Dropout vanishes.
@@ -241,6 +265,7 @@ def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLaye
     for blob in inputs:
         names[blob] = value(blob, "input")
     shapes = {names[blob]: shape for blob, shape in inputs.items()}
+    lines = {names[blob]: line for blob, line in input_lines.items()}
     consumed: set[str] = set()
     for layer in layers:
         if layer.name in seen:
@@ -270,6 +295,7 @@ def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLaye
         names.update(zip(layer.tops, tops, strict=True))
         if layer.type == "Input":
             shapes.update(zip(tops, _input_shapes(layer), strict=True))
+            lines.update(dict.fromkeys(tops, layer.line))
         else:
             kept.append(CaffeLayer(layer.proto, bottoms, tops, path, layer.line, layer.places))
     if not kept:
@@ -280,5 +306,4 @@ def _link(path: Path, inputs: dict[str, tuple[int, ...]], layers: list[CaffeLaye
             "old fields 'input' and 'input_shape'"
         )
     outputs = [top for layer in kept for top in layer.tops if top not in consumed]
-    lines = {top: layer.line for layer in layers if layer.type == "Input" for top in layer.tops}
-    return CaffeNet(path, shapes, kept, outputs, {name: lines.get(name, 1) for name in shapes})
+    return CaffeNet(path, shapes, kept, outputs, lines)

@@ -129,6 +129,13 @@ def test_lrn(size, alpha, beta, k, channels):
     check(body, lambda x, _: caffe.lrn(x, size, alpha, beta, k), (1, channels, 3, 2))
 
 
+@pytest.mark.parametrize(("k", "nodes"), [(1, ["LRN"]), (2, ["LRN"]), (0.5, ["LRN", "Mul"]), (2.5, ["LRN", "Mul"])])
+def test_lrn_is_one_node_where_both_runtimes_keep_its_k(k, nodes):
+    body = one_layer("LRN", f"lrn_param {{ local_size: 5 alpha: 0.3 k: {k} }}")
+    network = check(body, lambda x, _: caffe.lrn(x, 5, 0.3, 0.75, k))
+    assert [layer.type for layer in network.layers] == nodes
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("shape", [(2, 4, 3, 2), (3, 5)])
@@ -201,6 +208,29 @@ def test_scale(axis, num_axes, bias):
 
 def test_scale_by_a_written_constant():
     check(one_layer("Scale", "scale_param { filler { value: 0.125 } }"), lambda x, _: x * 0.125)
+
+
+@pytest.mark.parametrize("after", ["Convolution", "InnerProduct", "BatchNorm", "Deconvolution", "LRN", "PReLU"])
+def test_layers_after_one_that_makes_zeros(after):
+    param = {
+        "Convolution": "convolution_param { num_output: 2 kernel_size: 1 bias_term: false }",
+        "Deconvolution": "convolution_param { num_output: 2 kernel_size: 1 bias_term: false }",
+        "InnerProduct": "inner_product_param { num_output: 2 bias_term: false }",
+    }.get(after, "")
+    body = one_layer("Scale", "scale_param { filler { value: 0 } }") + (
+        f'layer {{ name: "y" type: "{after}" bottom: "x" top: "y" {param} }}\n'
+        'layer { name: "z" type: "InnerProduct" bottom: "y" top: "z" inner_product_param { num_output: 3 } }\n'
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        network = load_text(directory, body)
+        weights = {name: weight.array() for name, weight in network.weights.items()}
+        assert all(np.isfinite(weight).all() for weight in weights.values())
+        hidden = np.zeros((1, weights["z/weight"].shape[1]))
+        if after == "BatchNorm":
+            normal = -weights["y/mean"] / np.sqrt(weights["y/variance"] + 1e-5)
+            hidden = np.repeat(normal, hidden.size // normal.size)[None]
+        expected = hidden @ weights["z/weight"].T + weights["z/bias"]
+        check_both(network, directory, {"data": values(5, SHAPE)}, expected)
 
 
 def test_scale_by_a_second_bottom():

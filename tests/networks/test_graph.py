@@ -121,6 +121,38 @@ def test_macs_and_parameters_of_an_onnx_file(tmp_path):
     assert network.params == sum(array.size for array in constants.values())
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("weight", "bias", "counted"),
+    [
+        ((4, 6), (6,), True),
+        ((4, 6), (1, 1, 6), True),
+        # not one value per output: a constant added to the product is no bias
+        ((4, 6), (1,), False),
+        ((4, 6), (3, 6), False),
+        ((4, 6), (3, 1), False),
+        ((5, 3), (5, 1), True),
+        ((5, 3), (4,), False),
+    ],
+)
+def test_biases_added_to_matrix_products_are_parameters(tmp_path, weight, bias, counted, swapped):
+    is_left = weight == (5, 3)
+    nodes = [
+        helper.make_node("MatMul", ["w", "x"] if is_left else ["x", "w"], ["p"]),
+        helper.make_node("Add", ["b", "p"] if swapped else ["p", "b"], ["q"]),
+        # neither a constant added later nor one added to a product of activations is one
+        helper.make_node("Add", ["q", "b2"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["r", "t"], ["s"]),
+        helper.make_node("Add", ["s", "b3"], ["y"]),
+    ]
+    rows, columns = (5, 4) if is_left else (3, 6)
+    constants = {"w": weight, "b": bias, "b2": (columns,), "b3": (rows,)}
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in constants.items()}
+    network = load(save(tmp_path / "x.onnx", nodes, {"x": (2, 3, 4)}, {"y": (2, rows, rows)}, arrays))
+    assert network.params == math.prod(weight) + (math.prod(bias) if counted else 0)
+
+
 SIZES = {
     # published sizes of the zoo (parameters in M, GMAC)
     "alexnet": (60.965, 0.724), "densenet": (7.895, 3.063), "googlenet": (6.999, 1.583), "inc-res-v2": (55.783, 13.156),

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from multidnn.errors import InputError
 from multidnn.networks import choose_groups, export, load
 from multidnn.networks.exported import ExportedNetwork
-from tests.networks.helpers import run_onnxruntime, run_openvino, values
+from tests.networks import caffe_reference as caffe
+from tests.networks.helpers import check_both, run_onnxruntime, run_openvino, values
 
 
 def value(name, shape, kind=TensorProto.FLOAT):
@@ -140,6 +141,101 @@ def test_a_constant_of_the_wrong_size(tmp_path):
     _, broken = matrix_model()
     broken.graph.initializer[0].raw_data = broken.graph.initializer[0].raw_data[:-4]
     assert "constant 'w' is broken" in failure(tmp_path, broken)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("offset", "zz", "constant 'w' is broken: the offset of its external data is 'zz', expected a number of bytes"),
+        ("offset", "-4", "the offset of its external data is '-4'"),
+        ("length", "1e3", "the length of its external data is '1e3'"),
+        ("length", "4", r"constant 'w' is broken: 4 bytes of external data do not hold [4, 400] of float32"),
+    ],
+)
+def test_external_data_that_is_declared_wrongly(tmp_path, key, text, expected):
+    _, original = matrix_model()
+    onnx.save(original, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    broken = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    entries = broken.graph.initializer[0].external_data
+    kept = [entry for entry in entries if entry.key != key]
+    del entries[:]
+    entries.extend([*kept, onnx.StringStringEntryProto(key=key, value=text)])
+    assert expected in failure(tmp_path, broken)
+
+
+def test_constants_of_an_unknown_type(tmp_path):
+    _, original = matrix_model()
+    onnx.save(original, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    broken = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    broken.graph.initializer[0].data_type = 99
+    assert "constant 'w' is broken: unknown data type 99" in failure(tmp_path, broken)
+
+
+def test_broken_constant_nodes(tmp_path):
+    for node, expected in (
+        (helper.make_node("Constant", [], ["c"]), "Constant 'c' has 1 outputs and 0 attributes, expected one of each"),
+        (helper.make_node("Constant", [], [], name="n", value_int=1), "Constant 'n' has 0 outputs and 1 attributes"),
+        (
+            helper.make_node("Constant", [], ["c"], value_float=1),
+            "Constant 'c' is broken: value_float holds another type",
+        ),
+        (helper.make_node("Constant", [], ["c"], value=1.5), "Constant 'c' is broken: value holds another type"),
+    ):
+        assert expected in failure(tmp_path, model([node, helper.make_node("Add", ["x", "c"], ["y"])]))
+
+
+@pytest.mark.parametrize("opset", [7, 13, 17])
+@pytest.mark.parametrize("settings", [{"bias": 2.5, "alpha": 0.3, "beta": 0.6}, {"bias": 0.5}])
+def test_the_fractional_bias_of_an_lrn_is_divided_out(tmp_path, settings, opset):
+    """OpenVINO cuts the bias off to an integer, so the file itself would give two different networks."""
+    nodes = [helper.make_node("LRN", ["x"], ["n"], size=3, name="norm", **settings), relu("n", "y", name="relu")]
+    shape = (1, 6, 3, 2)
+    path = tmp_path / "m.onnx"
+    # a tensor already has the name that the new one would get
+    nodes.insert(0, helper.make_node("Neg", ["x"], ["norm/ratio"]))
+    nodes[1].input[0] = "norm/ratio"
+    onnx.save(model(nodes, [value("x", shape)], [value("y", shape)], opset=opset), path)
+    network = load(path)
+    assert [layer.type for layer in network.layers] == ["Neg", "LRN", "Mul", "Relu"]
+    assert network.cuts == [1, 2, 3]
+    x = 3 * values(1, shape)
+    expected = caffe.lrn(x, 3, settings.get("alpha", 1e-4), settings.get("beta", 0.75), settings["bias"])
+    check_both(network, tmp_path, {"x": -x}, np.maximum(expected, 0))
+
+
+def test_an_lrn_of_an_integer_bias_stays_as_it_is(tmp_path):
+    shape = (1, 6, 3, 2)
+    x = 3 * values(1, shape)
+    for settings in ({}, {"bias": 1.0}, {"bias": 2.0, "alpha": 0.3}):
+        onnx.save(
+            model(
+                [helper.make_node("LRN", ["x"], ["y"], size=3, **settings)], [value("x", shape)], [value("y", shape)]
+            ),
+            tmp_path / "m.onnx",
+        )
+        network = load(tmp_path / "m.onnx")
+        assert [layer.type for layer in network.layers] == ["LRN"]
+        expected = caffe.lrn(x, 3, settings.get("alpha", 1e-4), 0.75, settings.get("bias", 1.0))
+        check_both(network, tmp_path, {"x": x}, expected)
+
+
+def test_biases_that_cannot_be_divided_out(tmp_path):
+    shape = (1, 6, 3, 2)
+    borders = [value("x", shape)], [value("y", shape)]
+    for settings in ({"bias": float("nan")}, {"bias": -0.5}, {"bias": 1e-4, "beta": 100.0}):
+        node = helper.make_node("LRN", ["x"], ["y"], size=3, name="norm", **settings)
+        assert re.search(
+            r"node 'norm' \(LRN\) has bias .*expected an integer or a positive bias",
+            failure(tmp_path, model([node], *borders)),
+        )
+    node = helper.make_node("LRN", ["x"], ["y"], size=3, name="norm", bias=2.5)
+    assert "expected operator set 7 or later" in failure(tmp_path, model([node], *borders, opset=6))
+    inner = helper.make_graph([helper.make_node("LRN", ["x"], ["z"], size=3, bias=2.5)], "b", [], [value("z", shape)])
+    flag = helper.make_node("Constant", [], ["flag"], value=numpy_helper.from_array(np.array(True)))
+    branch = helper.make_node("If", ["flag"], ["y"], then_branch=inner, else_branch=inner)
+    assert "node 'z' (LRN), inside a subgraph or a function, has bias 2.5" in failure(
+        tmp_path, model([flag, branch], *borders)
+    )
 
 
 def test_what_exporters_write_around_a_network_is_no_layer(tmp_path):

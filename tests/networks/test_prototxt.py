@@ -112,6 +112,16 @@ def test_a_mistake_is_reported_with_its_line(tmp_path, old, new, line, expected)
             "expected an odd number",
         ),
         (
+            'layer { name: "p" type: "LRN" bottom: "data" top: "p" lrn_param { k: 0.0001\nalpha: -1 } }',
+            3,
+            "found alpha -1, expected 0 or a positive number",
+        ),
+        (
+            'layer { name: "p" type: "LRN" bottom: "data" top: "p" lrn_param { k: 0.0001\nbeta: 100 } }',
+            3,
+            "found beta 100, expected one for which k\\^-beta fits into fp32",
+        ),
+        (
             'layer { name: "p" type: "LRN" bottom: "data" top: "p" lrn_param { norm_region: WITHIN_CHANNEL } }',
             2,
             "WITHIN_CHANNEL is not supported",
@@ -220,6 +230,52 @@ def test_comments_strings_and_other_brackets_do_not_move_lines(tmp_path):
         + CONVOLUTION.replace('bottom: "data"', 'bottom: "missing"')
     )
     assert failure(prototxt(tmp_path, body)).split(": ")[0].endswith("net.prototxt:8")
+
+
+COMMENT = "# " + "long comment " * 30
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "layer: [ {} ,\n {} ]",
+        "layer [ {},\n {} ]",
+        "layer: {}\n layer: {}",
+        f"layer {COMMENT}\n{COMMENT}\n {{}}\n layer: {COMMENT}\n {{}}",
+        "layer: [ {},\n {} ] layer: []",
+    ],
+)
+def test_every_way_to_write_a_list_of_layers(tmp_path, body):
+    blocks = [
+        CONVOLUTION.removeprefix("layer ").replace('"c"', '"first"'),
+        CONVOLUTION.removeprefix("layer ").replace("num_output: 8", "num_output: 3 group: 2"),
+    ]
+    path = prototxt(tmp_path, body.format(*blocks))
+    line = path.read_text().split("group: 2")[0].count("\n") + 1
+    assert failure(path).startswith(f"{path}:{line}: layer 'c' (Convolution): group 2 does not divide")
+
+
+def test_a_mistake_in_a_list_is_reported_at_its_element(tmp_path):
+    path = prototxt(tmp_path, 'layer { name: "e" type: "Eltwise" top: "e"\n bottom: ["data",\n "dato"]\n}')
+    assert failure(path).startswith(f"{path}:4: layer 'e' (Eltwise): bottom 'dato' is produced by no earlier layer")
+
+
+def test_an_unused_old_input_is_reported_at_its_line(tmp_path):
+    path = tmp_path / "net.prototxt"
+    header = 'input: "data"\ninput: "extra"\n' + "input_shape { dim: 1 dim: 4 dim: 7 dim: 6 }\n" * 2
+    path.write_text(header + CONVOLUTION)
+    assert failure(path) == f"{path}:2: input 'extra' is used by no layer"
+    path.write_text(
+        'layer { name: "a" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 7 dim: 6 } } }\n'
+        'layer { name: "b" type: "Input" top: "extra"\n input_param { shape { dim: 1 } } }\n' + CONVOLUTION
+    )
+    assert failure(path) == f"{path}:2: input 'extra' is used by no layer"
+
+
+def test_describe_ends_quietly_when_its_reader_has_seen_enough():
+    command = f"{sys.executable} -m multidnn.networks describe prototxt/resnet152.prototxt | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("{\n", "")
 
 
 names = st.text("abcdefghijklmnopqrstuvwxyz/_0123456789", min_size=1, max_size=8)
