@@ -78,11 +78,23 @@ def targets_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def schedulers_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
-    """Schedulers that are compared on targets of `kind`, in order."""
+    """Schedulers that are compared for every workload on targets of `kind`, in order."""
     wanted = list(config["schedule"]["schedulers"])
-    if kind != "recorded":
-        return wanted
-    return [name for name in wanted if name not in WHOLE_CHIP] + ["artifact"]
+    return wanted if kind != "recorded" else [name for name in wanted if name not in WHOLE_CHIP]
+
+
+def artifact_workloads(config: Mapping[str, Any]) -> list[str]:
+    """Workloads that the paper's artifact answers, so that a recorded target shows its answer too."""
+    from multidnn.targets.recorded import artifact_answers
+
+    return [name for name in config["workloads"] if artifact_answers(workload_dict(config, name))]
+
+
+def workload_schedulers(config: Mapping[str, Any], target: str, workload: str) -> list[str]:
+    """Schedulers that are compared for `workload` on `target`, in order."""
+    kind = config["targets"][target]["kind"]
+    extra = ["artifact"] if kind == "recorded" and workload in artifact_workloads(config) else []
+    return schedulers_of_kind(config, kind) + extra
 
 
 def group_options(config: Mapping[str, Any], network: str) -> dict[str, Any]:

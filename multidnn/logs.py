@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,13 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send the messages of `multidnn` (level INFO and above) to standard error and to a fresh file at `path`.
 
     An `InputError` becomes one line ``error: ...`` in both and exit code 1, without a traceback. Anything else is a
-    defect: its traceback goes to the file too, and it is raised on.
+    defect: its traceback goes to the file too, and it is raised on. Until the block ends well, a mark beside the log
+    says that the job was begun (`unfinished`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = unfinished(path)
+    _mark(path).write_text(f"{time.time_ns()}\n", encoding="ascii")
     logger = logging.getLogger(LOGGER)
     level, propagate = logger.level, logger.propagate
     file = logging.FileHandler(path, mode="w", encoding="utf-8")
@@ -32,6 +36,10 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     logger.addHandler(terminal)
     try:
         yield logger
+        if before is None:
+            _mark(path).unlink(missing_ok=True)
+        else:
+            _mark(path).write_text(before, encoding="ascii")
     except InputError as error:
         logger.error("error: %s", error)
         raise SystemExit(1) from None
@@ -45,6 +53,21 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
         file.close()
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+def unfinished(path: str | Path) -> str | None:
+    """Return the mark of the last job with the log `path` that began and did not end well, or None if there is none.
+
+    Snakemake puts earlier results back after a failure and then takes them for what the failed job made. A rule with
+    this mark among its parameters is run again: the mark is another one after each failure, and after a success again
+    the one that the job began with.
+    """
+    mark = _mark(Path(path))
+    return mark.read_text(encoding="ascii") if mark.is_file() else None
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".unfinished")
 
 
 def errors_since(root: Path, seconds: float) -> list[str]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from multidnn import config as settings
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.hashing import package_hash
-from multidnn.logs import errors_since
+from multidnn.logs import errors_since, unfinished
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+CAPTIONS = ["workflow", "summary", "error", "timeline", "layers", "transitions", "emc", "contention", "trace"]
 CONVOLUTIONS = [f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)]
 
 
@@ -34,6 +35,8 @@ SAMPLING = {**config["measure"], "seed": config["seed"]}
 RUNNING = {**config["run"], "seed": config["seed"]}
 HOST_SCHEDULERS = settings.schedulers_of_kind(config, "host")
 RECORDED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
+ARTIFACT = _any_of(settings.artifact_workloads(config))
+NOT_ARTIFACT = _any_of([load for load in config["workloads"] if load not in settings.artifact_workloads(config)])
 
 
 def _kind(target):
@@ -53,7 +56,20 @@ def _drawn_networks(target):
     )
 
 
+# outputs of rules
+
+
+def kept(path):
+    """Output that is never empty, and whose earlier version stays if the job fails; the rule needs `attempt` too."""
+    return update(ensure(path, non_empty=True))
+
+
 # parameters of rules, from their wildcards
+
+
+def attempt(log):
+    """What makes a job run again after it failed and its earlier results were put back."""
+    return lambda wildcards: unfinished(log.format(**wildcards))
 
 
 def target_spec(wildcards):
@@ -128,6 +144,10 @@ def target_schedules(wildcards):
     return schedules_of(wildcards.target)
 
 
+def target_schedulers(wildcards):
+    return schedulers_of(wildcards.target)
+
+
 def target_runs(wildcards):
     return runs_of(wildcards.target)
 
@@ -154,13 +174,24 @@ def table_of(target, stem):
     return expand("results/{target}/{stem}.{form}", target=target, stem=stem, form=forms)
 
 
+def schedulers_of(target):
+    """Schedulers by workload."""
+    return {
+        load: settings.workload_schedulers(config, target, load) for load in settings.target_workloads(config, target)
+    }
+
+
+def per_schedule(pattern, target):
+    """`pattern` with every workload and scheduler of `target` in it."""
+    return [
+        pattern.format(target=target, workload=load, scheduler=scheduler)
+        for load, schedulers in schedulers_of(target).items()
+        for scheduler in schedulers
+    ]
+
+
 def schedules_of(target):
-    return expand(
-        "results/{target}/schedules/{workload}/{scheduler}.json",
-        target=target,
-        workload=settings.target_workloads(config, target),
-        scheduler=settings.schedulers_of_kind(config, _kind(target)),
-    )
+    return per_schedule("results/{target}/schedules/{workload}/{scheduler}.json", target)
 
 
 def runs_of(target):
@@ -203,12 +234,7 @@ def report_items_of(target):
             f"{figures}/timelines/{{load}}.svg",
             load=settings.target_workloads(config, target),
         ),
-        *expand(
-            "results/{target}/traces/{load}/{scheduler}.json",
-            target=target,
-            load=settings.target_workloads(config, target),
-            scheduler=settings.schedulers_of_kind(config, _kind(target)),
-        ),
+        *per_schedule("results/{target}/traces/{workload}/{scheduler}.json", target),
     ]
 
 

@@ -5,7 +5,7 @@ rule characterise:
         convolutions="results/networks/convolution",
         emc="results/{target}/emc_results.csv",
     output:
-        ensure("results/{target}/contention.json", non_empty=True),
+        kept("results/{target}/contention.json"),
     log:
         "results/{target}/logs/contention.log",
     wildcard_constraints:
@@ -17,6 +17,7 @@ rule characterise:
     resources:
         soc=1,
     params:
+        attempt=attempt("results/{target}/logs/contention.log"),
         convolutions=CONVOLUTIONS,
         spec=target_spec,
         sampling=SAMPLING,

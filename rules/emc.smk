@@ -5,9 +5,9 @@ rule profile_emc:
         convolutions="results/networks/convolution",
         layers="results/{target}/layer_results.csv",
     output:
-        csv=ensure("results/{target}/emc_results.csv", non_empty=True),
-        json=ensure("results/{target}/emc_results.json", non_empty=True),
-        yaml=ensure("results/{target}/emc_results.yaml", non_empty=True),
+        csv=kept("results/{target}/emc_results.csv"),
+        json=kept("results/{target}/emc_results.json"),
+        yaml=kept("results/{target}/emc_results.yaml"),
     log:
         "results/{target}/logs/emc_results.log",
     wildcard_constraints:
@@ -19,6 +19,7 @@ rule profile_emc:
     resources:
         soc=1,
     params:
+        attempt=attempt("results/{target}/logs/emc_results.log"),
         convolutions=CONVOLUTIONS,
         spec=target_spec,
         sampling=SAMPLING,

@@ -3,8 +3,8 @@ rule profile_layers:
         network="results/networks/{network}/network.json",
         models="results/networks/{network}/models",
     output:
-        csv=ensure("results/{target}/layer/{network}.csv", non_empty=True),
-        json=ensure("results/{target}/layer/{network}.json", non_empty=True),
+        csv=kept("results/{target}/layer/{network}.csv"),
+        json=kept("results/{target}/layer/{network}.json"),
     log:
         "results/{target}/logs/layer/{network}.log",
     wildcard_constraints:
@@ -16,6 +16,7 @@ rule profile_layers:
     resources:
         soc=1,
     params:
+        attempt=attempt("results/{target}/logs/layer/{network}.log"),
         spec=target_spec,
         sampling=SAMPLING,
         library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
@@ -30,8 +31,8 @@ rule merge_layers:
         tables=target_layer_tables,
         sidecars=target_layer_sidecars,
     output:
-        csv=ensure("results/{target}/layer_results.csv", non_empty=True),
-        json=ensure("results/{target}/layer_results.json", non_empty=True),
+        csv=kept("results/{target}/layer_results.csv"),
+        json=kept("results/{target}/layer_results.json"),
     log:
         "results/{target}/logs/layer_results.log",
     benchmark:
@@ -41,6 +42,7 @@ rule merge_layers:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/layer_results.log"),
         library=package_hash("measure/merge.py"),
     message:
         "Joining the layer tables of {wildcards.target}"
@@ -54,8 +56,8 @@ rule profile_transitions:
         models=target_network_models,
         layers="results/{target}/layer_results.csv",
     output:
-        csv=ensure("results/{target}/transition_results.csv", non_empty=True),
-        json=ensure("results/{target}/transition_results.json", non_empty=True),
+        csv=kept("results/{target}/transition_results.csv"),
+        json=kept("results/{target}/transition_results.json"),
     log:
         "results/{target}/logs/transition_results.log",
     wildcard_constraints:
@@ -67,6 +69,7 @@ rule profile_transitions:
     resources:
         soc=1,
     params:
+        attempt=attempt("results/{target}/logs/transition_results.log"),
         spec=target_spec,
         sampling=SAMPLING,
         library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
@@ -81,8 +84,8 @@ rule profile_whole:
         networks=target_network_files,
         models=target_network_models,
     output:
-        csv=ensure("results/{target}/whole_results.csv", non_empty=True),
-        json=ensure("results/{target}/whole_results.json", non_empty=True),
+        csv=kept("results/{target}/whole_results.csv"),
+        json=kept("results/{target}/whole_results.json"),
     log:
         "results/{target}/logs/whole_results.log",
     wildcard_constraints:
@@ -94,6 +97,7 @@ rule profile_whole:
     resources:
         soc=1,
     params:
+        attempt=attempt("results/{target}/logs/whole_results.log"),
         spec=target_spec,
         sampling=SAMPLING,
         library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),

@@ -1,13 +1,13 @@
 rule recorded_tables:
     output:
-        layers=ensure("results/{target}/layer_results.csv", non_empty=True),
-        layers_json=ensure("results/{target}/layer_results.json", non_empty=True),
-        transitions=ensure("results/{target}/transition_results.csv", non_empty=True),
-        transitions_json=ensure("results/{target}/transition_results.json", non_empty=True),
-        emc=ensure("results/{target}/emc_results.csv", non_empty=True),
-        emc_json=ensure("results/{target}/emc_results.json", non_empty=True),
-        emc_yaml=ensure("results/{target}/emc_results.yaml", non_empty=True),
-        contention=ensure("results/{target}/contention.json", non_empty=True),
+        layers=kept("results/{target}/layer_results.csv"),
+        layers_json=kept("results/{target}/layer_results.json"),
+        transitions=kept("results/{target}/transition_results.csv"),
+        transitions_json=kept("results/{target}/transition_results.json"),
+        emc=kept("results/{target}/emc_results.csv"),
+        emc_json=kept("results/{target}/emc_results.json"),
+        emc_yaml=kept("results/{target}/emc_results.yaml"),
+        contention=kept("results/{target}/contention.json"),
     log:
         "results/{target}/logs/recorded_tables.log",
     benchmark:
@@ -17,6 +17,7 @@ rule recorded_tables:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/recorded_tables.log"),
         spec=target_spec,
         library=package_hash("targets/recorded"),
     message:

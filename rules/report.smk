@@ -3,10 +3,10 @@ rule summarise:
         schedules=target_schedules,
         runs=target_runs,
     output:
-        csv=ensure("results/{target}/summary.csv", non_empty=True),
-        json=ensure("results/{target}/summary.json", non_empty=True),
+        csv=kept("results/{target}/summary.csv"),
+        json=kept("results/{target}/summary.json"),
         page=report(
-            ensure("results/{target}/summary.html", non_empty=True),
+            kept("results/{target}/summary.html"),
             caption="../report/summary.rst",
             category="1. Summary",
             labels={"what": "predicted and measured, all workloads"},
@@ -20,8 +20,10 @@ rule summarise:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/summary.log"),
+        spec=target_spec,
         workloads=target_workload_forms,
-        schedulers=HOST_SCHEDULERS,
+        schedulers=target_schedulers,
         library=package_hash("report", "schedule/workload.py"),
     message:
         "Summarising {wildcards.target}"
@@ -35,8 +37,10 @@ use rule summarise as summarise_recorded with:
     wildcard_constraints:
         target=RECORDED,
     params:
+        attempt=attempt("results/{target}/logs/summary.log"),
+        spec=target_spec,
         workloads=target_workload_forms,
-        schedulers=RECORDED_SCHEDULERS,
+        schedulers=target_schedulers,
         library=package_hash("report", "schedule/workload.py"),
 
 
@@ -45,7 +49,7 @@ rule draw_error:
         "results/{target}/summary.csv",
     output:
         report(
-            ensure("results/{target}/figures/error.svg", non_empty=True),
+            kept("results/{target}/figures/error.svg"),
             caption="../report/error.rst",
             category="1. Summary",
             labels={"what": "prediction error"},
@@ -59,6 +63,7 @@ rule draw_error:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/figures/error.log"),
         library=package_hash("report"),
     message:
         "Drawing predicted against measured makespans of {wildcards.target}"
@@ -79,14 +84,14 @@ rule draw_workload:
         contention="results/{target}/contention.json",
     output:
         timelines=report(
-            ensure("results/{target}/figures/timelines/{workload}.svg", non_empty=True),
+            kept("results/{target}/figures/timelines/{workload}.svg"),
             caption="../report/timeline.rst",
             category="2. Timelines",
             labels={"workload": "{workload}"},
         ),
         traces=[
             report(
-                ensure(f"results/{{target}}/traces/{{workload}}/{scheduler}.json", non_empty=True),
+                kept(f"results/{{target}}/traces/{{workload}}/{scheduler}.json"),
                 caption="../report/trace.rst",
                 category="7. Traces",
                 labels={"workload": "{workload}", "scheduler": scheduler},
@@ -102,6 +107,7 @@ rule draw_workload:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/figures/timelines/{workload}.log"),
         workload=workload_form,
         library=package_hash("report", "schedule"),
     message:
@@ -122,14 +128,14 @@ use rule draw_workload as draw_workload_recorded with:
         contention="results/{target}/contention.json",
     output:
         timelines=report(
-            ensure("results/{target}/figures/timelines/{workload}.svg", non_empty=True),
+            kept("results/{target}/figures/timelines/{workload}.svg"),
             caption="../report/timeline.rst",
             category="2. Timelines",
             labels={"workload": "{workload}"},
         ),
         traces=[
             report(
-                ensure(f"results/{{target}}/traces/{{workload}}/{scheduler}.json", non_empty=True),
+                kept(f"results/{{target}}/traces/{{workload}}/{scheduler}.json"),
                 caption="../report/trace.rst",
                 category="7. Traces",
                 labels={"workload": "{workload}", "scheduler": scheduler},
@@ -138,6 +144,38 @@ use rule draw_workload as draw_workload_recorded with:
         ],
     wildcard_constraints:
         target=RECORDED,
+        workload=NOT_ARTIFACT,
+
+
+use rule draw_workload as draw_workload_artifact with:
+    input:
+        schedules=expand(
+            "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
+            scheduler=[*RECORDED_SCHEDULERS, "artifact"],
+        ),
+        layers="results/{target}/layer_results.csv",
+        transitions="results/{target}/transition_results.csv",
+        emc="results/{target}/emc_results.csv",
+        contention="results/{target}/contention.json",
+    output:
+        timelines=report(
+            kept("results/{target}/figures/timelines/{workload}.svg"),
+            caption="../report/timeline.rst",
+            category="2. Timelines",
+            labels={"workload": "{workload}"},
+        ),
+        traces=[
+            report(
+                kept(f"results/{{target}}/traces/{{workload}}/{scheduler}.json"),
+                caption="../report/trace.rst",
+                category="7. Traces",
+                labels={"workload": "{workload}", "scheduler": scheduler},
+            )
+            for scheduler in [*RECORDED_SCHEDULERS, "artifact"]
+        ],
+    wildcard_constraints:
+        target=RECORDED,
+        workload=ARTIFACT,
 
 
 rule draw_network:
@@ -146,13 +184,13 @@ rule draw_network:
         transitions="results/{target}/transition_results.csv",
     output:
         layers=report(
-            ensure("results/{target}/figures/layers/{network}.svg", non_empty=True),
+            kept("results/{target}/figures/layers/{network}.svg"),
             caption="../report/layers.rst",
             category="3. Layers",
             labels={"network": "{network}"},
         ),
         transitions=report(
-            ensure("results/{target}/figures/transitions/{network}.svg", non_empty=True),
+            kept("results/{target}/figures/transitions/{network}.svg"),
             caption="../report/transitions.rst",
             category="4. Transitions",
             labels={"network": "{network}"},
@@ -164,6 +202,7 @@ rule draw_network:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/figures/{network}.log"),
         library=package_hash("report"),
     message:
         "Drawing the layers and transitions of {wildcards.network} on {wildcards.target}"
@@ -177,19 +216,19 @@ rule draw_memory:
         contention="results/{target}/contention.json",
     output:
         heatmap=report(
-            ensure("results/{target}/figures/heatmap.svg", non_empty=True),
+            kept("results/{target}/figures/heatmap.svg"),
             caption="../report/emc.rst",
             category="5. Memory demand",
             labels={"what": "25 convolutions"},
         ),
         demand=report(
-            ensure("results/{target}/figures/demand.svg", non_empty=True),
+            kept("results/{target}/figures/demand.svg"),
             caption="../report/emc.rst",
             category="5. Memory demand",
             labels={"what": "groups of networks"},
         ),
         contention=report(
-            ensure("results/{target}/figures/contention.svg", non_empty=True),
+            kept("results/{target}/figures/contention.svg"),
             caption="../report/contention.rst",
             category="6. Contention",
             labels={"what": "slowdown"},
@@ -201,6 +240,7 @@ rule draw_memory:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/figures/memory.log"),
         library=package_hash("report"),
     message:
         "Drawing memory demand and contention of {wildcards.target}"
@@ -210,15 +250,18 @@ rule draw_memory:
 
 rule make_report:
     input:
-        target_report_items,
+        shown=target_report_items,
+        captions=expand("report/{name}.rst", name=CAPTIONS),
     output:
-        ensure("results/{target}/report.html", non_empty=True),
+        kept("results/{target}/report.html"),
     log:
         "results/{target}/logs/report.log",
     benchmark:
         "results/{target}/benchmarks/report.jsonl"
     conda:
         "../envs/host.yaml"
+    params:
+        attempt=attempt("results/{target}/logs/report.log"),
     message:
         "Making the report of {wildcards.target}"
     script:

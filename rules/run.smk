@@ -7,8 +7,9 @@ rule run:
             scheduler=HOST_SCHEDULERS,
         ),
         whole="results/{target}/whole_results.csv",
+        chosen="results/{target}/whole_results.json",
     output:
-        ensure("results/{target}/runs/{workload}.json", non_empty=True),
+        kept("results/{target}/runs/{workload}.json"),
     log:
         "results/{target}/logs/runs/{workload}.log",
     wildcard_constraints:
@@ -20,6 +21,7 @@ rule run:
     resources:
         soc=1,
     params:
+        attempt=attempt("results/{target}/logs/runs/{workload}.log"),
         workload=workload_form,
         spec=target_spec,
         running=RUNNING,

@@ -6,12 +6,11 @@ rule schedule:
         contention="results/{target}/contention.json",
         whole="results/{target}/whole_results.csv",
     output:
-        ensure(
+        kept(
             expand(
                 "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
                 scheduler=HOST_SCHEDULERS,
-            ),
-            non_empty=True,
+            )
         ),
     log:
         "results/{target}/logs/schedules/{workload}.log",
@@ -22,6 +21,7 @@ rule schedule:
     conda:
         "../envs/host.yaml"
     params:
+        attempt=attempt("results/{target}/logs/schedules/{workload}.log"),
         workload=workload_form,
         schedulers=HOST_SCHEDULERS,
         max_transitions=config["schedule"]["max_transitions"],
@@ -40,18 +40,37 @@ use rule schedule as schedule_recorded with:
         emc="results/{target}/emc_results.csv",
         contention="results/{target}/contention.json",
     output:
-        ensure(
+        kept(
             expand(
                 "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
                 scheduler=RECORDED_SCHEDULERS,
-            ),
-            non_empty=True,
+            )
         ),
     wildcard_constraints:
         target=RECORDED,
     params:
+        attempt=attempt("results/{target}/logs/schedules/{workload}.log"),
         workload=workload_form,
         schedulers=RECORDED_SCHEDULERS,
+        max_transitions=config["schedule"]["max_transitions"],
+        time_limit_s=config["schedule"]["time_limit_s"],
+        library=package_hash("schedule", "targets/recorded"),
+
+
+use rule schedule_recorded as schedule_artifact with:
+    output:
+        kept("results/{target}/schedules/{workload}/artifact.json"),
+    log:
+        "results/{target}/logs/schedules/{workload}-artifact.log",
+    benchmark:
+        "results/{target}/benchmarks/schedules/{workload}-artifact.jsonl"
+    wildcard_constraints:
+        target=RECORDED,
+        workload=ARTIFACT,
+    params:
+        attempt=attempt("results/{target}/logs/schedules/{workload}-artifact.log"),
+        workload=workload_form,
+        schedulers=["artifact"],
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
         library=package_hash("schedule", "targets/recorded"),

@@ -16,8 +16,8 @@ with job_log(snakemake.log[0]) as log, tempfile.TemporaryDirectory() as scratch:
     page = Path(scratch) / "report.html"
     snakefile = Path(snakemake.scriptdir).parent / "Snakefile"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(configuration)]
-    command += ["--cores", "1", "--nolock", "--report", str(page), "--", *snakemake.input]
-    log.info("report: %d items", len(snakemake.input))
+    command += ["--cores", "1", "--nolock", "--report", str(page), "--", *snakemake.input.shown]
+    log.info("report: %d items", len(snakemake.input.shown))
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise InputError(f"{snakemake.output[0]}: the report could not be made:\n{answer.stderr.strip()}")

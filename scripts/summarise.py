@@ -1,14 +1,17 @@
 """Puts predicted and measured times of all workloads of a target into one table and one page."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from multidnn.logs import job_log
 
 with job_log(snakemake.log[0]):
+    from multidnn.measure.sidecar import environment
     from multidnn.report.page import write_page
     from multidnn.report.summary import summarise
     from multidnn.schedule.workload import Workload
 
+    facts = {"name": snakemake.wildcards.target, **snakemake.params.spec}
     results = Path(snakemake.output.csv).parent
     summarise(
         [Workload.from_dict(form, "config.yaml") for form in snakemake.params.workloads],
@@ -16,5 +19,6 @@ with job_log(snakemake.log[0]):
         results / "runs" if snakemake.input.get("runs") else None,
         Path(snakemake.output.csv),
         snakemake.params.schedulers,
+        environment(SimpleNamespace(facts=lambda: facts)),
     )
     write_page(Path(snakemake.output.csv), Path(snakemake.output.page))

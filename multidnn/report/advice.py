@@ -77,7 +77,7 @@ def recommendation(rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord],
     ]  # fmt: skip
     for name in tied:
         text += f" The difference between {best} and {name} is within the spread of the samples."
-    if not all(item["ok"] for item in run.outputs.values()):
-        wrong = ", ".join(name for name, item in run.outputs.items() if not item["ok"])
+    if run.wrong_outputs:
+        wrong = ", ".join(run.wrong_outputs)
         text += f" Warning: outputs differ from the single-accelerator result for {wrong}; do not use these numbers."
     return text

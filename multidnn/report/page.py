@@ -1,6 +1,7 @@
 """Writes the summary as one self-contained HTML page: readable on a phone, in print, and without a network."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def _number(value: float | None) -> str:
     return f"{value:.{min(decimals, 3)}f}"
 
 
-def _block(rows: list[tables.Row]) -> list[dict[str, Any]]:
+def _block(rows: list[tables.Row], unstable: Mapping[str, float]) -> list[dict[str, Any]]:
     """One dictionary per row with its text cells, its bar as percent of the slowest, and the ratio to the best baseline."""
     times = [row["measured_median_ms"] or row["predicted_ms"] for row in rows]
     longest = max((time for time in times if time), default=1.0)
@@ -52,6 +53,7 @@ def _block(rows: list[tables.Row]) -> list[dict[str, Any]]:
                 "scheduler": row["scheduler"],
                 "meaning": MEANING.get(row["scheduler"], ""),
                 "recommended": row["recommended"],
+                "unstable": f"{100 * unstable[row['scheduler']]:.0f} %" if row["scheduler"] in unstable else "",
                 "predicted": _number(predicted),
                 "median": _number(median),
                 "p95": _number(row["measured_p95_ms"]),
@@ -78,7 +80,7 @@ def write_page(summary_csv: Path, out: Path) -> None:
     rows = tables.read(summary_csv, tables.SUMMARY)
     path = Path(summary_csv).with_suffix(".json")
     sidecar = read_json(path)
-    for key in ("absent", "recommendations", "prediction_error", "outputs_ok", "instances"):
+    for key in ("absent", "recommendations", "prediction_error", "outputs_ok", "instances", "unstable"):
         if key not in sidecar:
             raise InputError(f"{path}: key {key!r} is missing; delete the file to make it again")
     workloads = []
@@ -87,7 +89,7 @@ def write_page(summary_csv: Path, out: Path) -> None:
             {
                 "name": name,
                 "instances": sidecar["instances"].get(name, {}),
-                "rows": _block([row for row in rows if row["workload"] == name]),
+                "rows": _block([row for row in rows if row["workload"] == name], sidecar["unstable"].get(name, {})),
                 "why": sidecar["recommendations"].get(name, ""),
                 "outputs_ok": sidecar["outputs_ok"].get(name),
                 "absent": sidecar["absent"].get(name, {}),
@@ -105,6 +107,7 @@ def write_page(summary_csv: Path, out: Path) -> None:
         workloads=workloads,
         measured=any(row["measured_median_ms"] is not None for row in rows),
         error=sidecar["prediction_error"],
+        wrong=[name for name, ok in sidecar["outputs_ok"].items() if not ok],
         meanings={name: MEANING[name] for name in in_order({row["scheduler"] for row in rows}) if name in MEANING},
     )
     write_text(out, text)

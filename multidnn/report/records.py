@@ -61,6 +61,7 @@ _RUN = Draft202012Validator(
         "properties": {
             "workload": {"type": "string"},
             "target": {"type": "string"},
+            "environment": {"type": ["object", "null"]},
             "outputs": {
                 "type": ["object", "null"],
                 "additionalProperties": {
@@ -145,13 +146,14 @@ class ScheduleRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """The iterations of one workload and what comparing its outputs found."""
+    """The iterations of one workload, what comparing its outputs found, and the facts of machine and software."""
 
     path: Path
     workload: str
     target: str
     iterations: Sequence[Iteration]
     outputs: Mapping[str, Mapping[str, Any]]
+    environment: Mapping[str, Any]
 
     @property
     def schedulers(self) -> tuple[str, ...]:
@@ -171,6 +173,11 @@ class Run:
     def makespans(self, scheduler: str) -> list[float]:
         """Return the makespans of `scheduler` in ms, in the order they were measured."""
         return [iteration.makespan_ms for iteration in self.of(scheduler)]
+
+    @property
+    def wrong_outputs(self) -> list[str]:
+        """Instances whose outputs differ from the single-accelerator result beyond the tolerance."""
+        return [name for name, item in self.outputs.items() if not item["ok"]]
 
     def median_iteration(self, scheduler: str) -> Iteration:
         """Return the iteration with the median makespan (the lower of the two middle ones for an even count)."""
@@ -238,4 +245,5 @@ def read_run(path: Path) -> Run:
         iterations.append(
             Iteration(item["scheduler"], item["index"], float(item["makespan_ms"]), item["finish_ms"], segments)
         )
-    return Run(path, value["workload"], value["target"], tuple(iterations), value.get("outputs") or {})
+    outputs, environment = value.get("outputs") or {}, value.get("environment") or {}
+    return Run(path, value["workload"], value["target"], tuple(iterations), outputs, environment)

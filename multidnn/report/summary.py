@@ -1,5 +1,6 @@
 """Makes summary.csv and its sidecar: every schedule of every workload, predicted beside measured, with what to use."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,14 @@ import numpy as np
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import write_json
+from multidnn.measure.sampling import UNSTABLE_SPREAD, Statistics
 from multidnn.report.advice import recommendation
 from multidnn.report.records import BASELINES, Run, ScheduleRecord, in_order, read_run, read_schedule
 
 if TYPE_CHECKING:
     from multidnn.schedule.workload import Workload
+
+_log = logging.getLogger(__name__)
 
 STATISTIC = "median; 95th percentile by linear interpolation; gain = 100 (best baseline's median / this median - 1)"
 
@@ -77,6 +81,12 @@ def prediction_error(rows: Sequence[tables.Row], placed: set[tuple[str, str]]) -
     }
 
 
+def unstable(schedulers: Sequence[str], run: Run) -> dict[str, float]:
+    """Return the spread, (third - first quartile) / median, of every scheduler whose median is not to be trusted."""
+    spreads = {name: Statistics.of(run.makespans(name)) for name in schedulers}
+    return {name: statistics.spread for name, statistics in spreads.items() if statistics.unstable}
+
+
 def _schedules(directory: Path, workload: str, schedulers: Sequence[str] | None) -> dict[str, ScheduleRecord]:
     if schedulers is None:
         paths = sorted(directory.glob("*.json"))
@@ -101,7 +111,8 @@ def summarise(
     schedules_dir: Path,
     runs_dir: Path | None,
     out_csv: Path,
-    schedulers: Sequence[str] | None = None,
+    schedulers: Mapping[str, Sequence[str]] | None = None,
+    environment: Mapping[str, Any] | None = None,
 ) -> None:
     """Write summary.csv (docs/formats.md) and, beside it, summary.json.
 
@@ -112,8 +123,10 @@ def summarise(
             row is recommended.
         out_csv: the table; the sidecar has its stem and holds the schedulers that are absent with the reason, a
             recommendation per workload with its reason, the prediction error over placed schedules (percent), whether
-            outputs agreed, and every makespan (ms).
-        schedulers: read these only; all files of a workload's folder when None.
+            outputs agreed, the spread of those schedulers whose samples are unstable, every makespan (ms), and the
+            facts under which each workload was run.
+        schedulers: by workload, read these only; all files of a workload's folder when None.
+        environment: facts about this target and the software that summarises (measure.sidecar), for the sidecar.
 
     Raises:
         InputError: a file is missing, truncated, or belongs to another workload or scheduler.
@@ -122,6 +135,7 @@ def summarise(
     placed: set[tuple[str, str]] = set()
     sidecar: dict[str, Any] = {
         "statistic": STATISTIC,
+        "environment": dict(environment or {}),
         "target": None,
         "absent": {},
         "recommendations": {},
@@ -129,10 +143,15 @@ def summarise(
         "outputs_ok": {},
         "instances": {},
         "transitions": {},
+        "unstable": {},
+        "unstable_above_spread": UNSTABLE_SPREAD,
         "samples_ms": {},
+        "run_environments": {},
     }
     for workload in workloads:
-        records = _schedules(Path(schedules_dir) / workload.name, workload.name, schedulers)
+        records = _schedules(
+            Path(schedules_dir) / workload.name, workload.name, schedulers[workload.name] if schedulers else None
+        )
         sidecar["target"] = next(iter(records.values())).target
         absent = {name: records[name].absent for name in in_order(set(records)) if records[name].absent is not None}
         present = {name: record for name, record in records.items() if record.absent is None}
@@ -152,8 +171,17 @@ def summarise(
             if block:
                 sidecar["recommendations"][workload.name] = recommendation(block, present, run)
             sidecar["samples_ms"][workload.name] = {name: run.makespans(name) for name in in_order(set(present))}
+            sidecar["run_environments"][workload.name] = dict(run.environment)
+            if shaky := unstable(in_order(set(present)), run):
+                sidecar["unstable"][workload.name] = shaky
             if run.outputs:
-                sidecar["outputs_ok"][workload.name] = all(item["ok"] for item in run.outputs.values())
+                sidecar["outputs_ok"][workload.name] = not run.wrong_outputs
+            if run.wrong_outputs:
+                _log.error(
+                    "error: %s: outputs of %s differ from the single-accelerator result beyond the tolerance; "
+                    "the times of workload %s are not valid",
+                    run.path, ", ".join(run.wrong_outputs), workload.name,
+                )  # fmt: skip
     sidecar["prediction_error"] = prediction_error(rows, placed)
     tables.write(out_csv, tables.SUMMARY, rows)
     write_json(Path(out_csv).with_suffix(".json"), sidecar)

@@ -89,6 +89,23 @@ def test_text_from_files_is_escaped(filled: SimpleNamespace) -> None:
     assert "&lt;script&gt;" in text
 
 
+def test_unstable_row_is_marked(filled: SimpleNamespace) -> None:
+    steady = [10.0, 10.1, 10.2, 10.3, 10.4]
+    filled.results.write_run(filled.name, {**dict.fromkeys(filled.samples, steady), "naive": [9.0, 10, 11, 12, 13]})
+    _, outline = page(filled)
+    assert [cells[0] for _, cells in outline.rows if "unstable" in cells[0]] == ["naiveunstable"]
+
+
+def test_wrong_outputs_stand_above_all_tables(filled: SimpleNamespace) -> None:
+    text, _ = page(filled)
+    assert 'role="alert"' not in text
+    filled.results.write_run(filled.name, filled.samples, ok=False)
+    text, outline = page(filled)
+    assert text.index('role="alert"') < text.index("<table>")
+    assert f"Wrong outputs: {filled.name}." in text
+    assert [cells[0] for style, cells in outline.rows if style == "best"] == ["streamsfastest, outputs wrong"]
+
+
 def test_sidecar_without_a_key_names_it(filled: SimpleNamespace) -> None:
     page(filled)
     path = filled.results.summary.with_suffix(".json")

@@ -13,7 +13,7 @@ ROW = re.compile(r"^\| (\w+)\+(\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.
 
 
 def test_recorded_predictions_are_up_to_date(tmp_path: Path) -> None:
-    write_tables(tmp_path)
+    write_tables(tmp_path, {})
     files = ("layer_results.csv", "transition_results.csv", "emc_results.csv", "contention.json")
     rows = ROW.findall(PAGE.read_text(encoding="utf-8"))
     assert len(rows) == 3

@@ -150,6 +150,36 @@ def test_wrong_outputs_are_not_hidden(filled: SimpleNamespace) -> None:
     assert "outputs differ" in sidecar["recommendations"][filled.name]
 
 
+def test_wrong_outputs_are_an_error_in_the_log(filled: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    summary(filled)
+    assert not caplog.records
+    filled.results.write_run(filled.name, filled.samples, ok=False)
+    rows, _ = summary(filled)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert caplog.messages[0].startswith("error: ")
+    assert "outputs of googlenet differ" in caplog.messages[0]
+    assert [name for name, row in rows.items() if row["recommended"]] == ["streams"], "the fastest row, whichever it is"
+
+
+def test_unstable_schedulers_are_listed_with_their_spread(filled: SimpleNamespace) -> None:
+    steady = [10.0, 10.1, 10.2, 10.3, 10.4]
+    shaky = [8.0, 9.0, 10.0, 11.0, 12.0]  # quartiles 9 and 11
+    filled.results.write_run(filled.name, {**dict.fromkeys(filled.samples, steady), "naive": shaky})
+    _, sidecar = summary(filled)
+    assert sidecar["unstable"] == {filled.name: {"naive": pytest.approx(0.2)}}
+    assert sidecar["unstable_above_spread"] == 0.15
+
+
+def test_sidecar_says_under_what_the_numbers_were_made(filled: SimpleNamespace) -> None:
+    results = filled.results
+    facts = {"target": {"name": "host"}, "versions": {"multidnn": "1"}, "git_commit": "0", "time_utc": "2026"}
+    summarise([filled.workload], results.schedules, results.runs, results.summary, environment=facts)
+    sidecar = json.loads(results.summary.with_suffix(".json").read_text())
+    assert sidecar["environment"] == facts
+    assert sidecar["run_environments"] == {filled.name: json.loads(filled.run.read_text())["environment"]}
+    assert sidecar["run_environments"][filled.name]
+
+
 def test_truncated_run_names_the_file_and_leaves_no_summary(filled: SimpleNamespace) -> None:
     filled.run.write_text(filled.run.read_text()[:-400])
     with pytest.raises(InputError, match=r"alexnet\+googlenet\.json:\d+: not valid JSON"):
@@ -191,10 +221,10 @@ def test_schedule_in_the_wrong_place_is_refused(filled: SimpleNamespace) -> None
 
 def test_only_the_named_schedulers_are_read(filled: SimpleNamespace) -> None:
     results = filled.results
-    summarise([filled.workload], results.schedules, results.runs, results.summary, ["naive", "haxconn"])
+    summarise([filled.workload], results.schedules, results.runs, results.summary, {filled.name: ["naive", "haxconn"]})
     assert [row["scheduler"] for row in tables.read(results.summary, tables.SUMMARY)] == ["naive", "haxconn"]
     with pytest.raises(InputError, match=r"h2h\.json: no such file"):
-        summarise([filled.workload], results.schedules, results.runs, results.summary, ["h2h"])
+        summarise([filled.workload], results.schedules, results.runs, results.summary, {filled.name: ["h2h"]})
 
 
 @given(st.permutations([*SCHEDULER_ORDER, "artifact", "zeta"]))

@@ -175,8 +175,17 @@ def test_what_to_measure_changes_no_number() -> None:
 
 def test_recorded_leaves_out_what_needs_the_chip_whole() -> None:
     checked = settings.validate(default_config(), ROOT)
-    assert settings.schedulers_of_kind(checked, "recorded") == ["serial", "naive", "haxconn", "artifact"]
+    assert settings.schedulers_of_kind(checked, "recorded") == ["serial", "naive", "haxconn"]
     assert settings.schedulers_of_kind(checked, "host") == checked["schedule"]["schedulers"]
+
+
+def test_artifact_is_asked_only_for_what_it_answers() -> None:
+    checked = settings.validate(default_config(), ROOT)
+    with_artifact = {
+        name: "artifact" in settings.workload_schedulers(checked, "recorded", name) for name in checked["workloads"]
+    }
+    assert [name for name, there in with_artifact.items() if there] == ["googlenet+alexnet"]
+    assert "artifact" not in settings.workload_schedulers(checked, "host", "googlenet+alexnet")
 
 
 def _keys(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

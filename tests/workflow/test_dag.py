@@ -34,10 +34,29 @@ def test_measuring_rules_own_the_chip_and_no_other_does() -> None:
         assert ("\n    benchmark:" in body) == (name not in MEASURING), name
 
 
+def test_results_that_are_kept_are_made_again_after_a_failure() -> None:
+    for path in ROOT.glob("rules/*.smk"):
+        for rule in re.split(r"^(?=(?:use )?rule )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            derived = rule.startswith("use")
+            if ("kept(" in rule and not derived) or (derived and "\n    params:" in rule):
+                assert "attempt=attempt(" in rule, rule.splitlines()[0]
+
+
+def test_report_follows_its_captions() -> None:
+    text = (ROOT / "rules" / "report.smk").read_text(encoding="utf-8") + (ROOT / "Snakefile").read_text(
+        encoding="utf-8"
+    )
+    used = set(re.findall(r'report/(\w+)\.rst"', text))
+    (listed,) = re.findall(r"CAPTIONS = \[(.*?)\]", (ROOT / "rules" / "common.smk").read_text(), re.DOTALL)
+    assert set(re.findall(r'"(\w+)"', listed)) == used == {path.stem for path in ROOT.glob("report/*.rst")}
+
+
 def test_recorded_target_measures_nothing(project: Project) -> None:
     jobs = project.jobs("--config", "target=recorded", "--", "all")
     assert jobs["recorded_tables"] == 1
     assert jobs["schedule_recorded"] == 3
+    assert jobs["schedule_artifact"] == jobs["draw_workload_artifact"] == 1
+    assert jobs["draw_workload_recorded"] == 2
     assert not MEASURING & set(jobs)
     assert not {"export_network", "export_convolutions"} & set(jobs)
 

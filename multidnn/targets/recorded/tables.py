@@ -1,9 +1,6 @@
 """The numbers of the paper's artifact for Xavier AGX, written as the tables that every target has."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files as package_files
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +8,27 @@ import yaml
 
 from multidnn import tables
 from multidnn.files import write_json, write_text
+from multidnn.targets.recorded.answer import recorded_data
 
-_NAMES = {"G": "gpu", "D": "dla"}
-
-
-@dataclass(frozen=True)
-class ArtifactChoice:
-    """What the artifact's own solver answers: accelerator per group by network, and the makespan (ms) it predicts."""
-
-    placement: dict[str, tuple[str, ...]]
-    makespan_ms: float
-    source: str
+STATISTIC = "as recorded; the source does not say which statistic over how many samples"
 
 
-def artifact_choice(networks: Sequence[str]) -> ArtifactChoice | None:
-    """The artifact's answer for a workload that runs these networks at once, each once; None if it has none."""
-    answer = _data()["artifact_answer"]
-    if sorted(networks) != sorted(answer["placement"]):
-        return None
-    placement = {name: tuple(_NAMES[letter] for letter in letters) for name, letters in answer["placement"].items()}
-    return ArtifactChoice(placement, answer["makespan_ms"], answer["source"])
-
-
-def write_tables(directory: Path) -> None:
+def write_tables(directory: Path, environment: Mapping[str, Any]) -> None:
     """Write layer_results, transition_results, emc_results (CSV and JSON; YAML too) and contention.json.
 
     Times in ms, bandwidth in GB/s; what was not recorded is left empty. The JSON beside each table says where its
-    numbers come from and what is doubtful about them.
+    numbers come from and what is doubtful about them, and holds `environment` (measure.sidecar): the target, versions,
+    commit and time of writing. There are no samples, because none were published.
     """
-    data, directory = _data(), Path(directory)
+    data, directory = recorded_data(), Path(directory)
+    common = {"kind": "recorded", "statistic": STATISTIC, "environment": dict(environment)}
     for name, note, schema, rows in (
         ("layer_results", "layers", tables.LAYERS, _layer_rows(data)),
         ("transition_results", "transitions", tables.TRANSITIONS, _transition_rows(data)),
         ("emc_results", "emc", tables.EMC, _emc_rows(data)),
     ):
         tables.write(directory / f"{name}.csv", schema, rows)
-        facts = {"kind": "recorded", "board": data["board"], "source": data["source"], "note": data["notes"][note]}
+        facts = {**common, "board": data["board"], "source": data["source"], "note": data["notes"][note]}
         if name == "emc_results":
             facts |= {"peak_gb_s": data["peak_gb_s"], "peak_source": data["peak_source"]}
         write_json(directory / f"{name}.json", facts)
@@ -55,13 +37,7 @@ def write_tables(directory: Path) -> None:
         for conv, row in data["convolution_percent"].items()
     }
     write_text(directory / "emc_results.yaml", yaml.safe_dump(figure, sort_keys=False))
-    write_json(directory / "contention.json", _contention(data))
-
-
-def _data() -> dict[str, Any]:
-    text = package_files("multidnn.targets.recorded").joinpath("xavier_agx.json").read_text(encoding="utf-8")
-    data: dict[str, Any] = json.loads(text)
-    return data
+    write_json(directory / "contention.json", _contention(data) | common)
 
 
 def _layer_rows(data: dict[str, Any]) -> list[tables.Row]:
@@ -141,6 +117,5 @@ def _contention(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "accelerators": dict.fromkeys(data["accelerators"], grid),
         "fit": {"held_out": 0, "median_error_pct": None, "p90_error_pct": None},
-        "kind": "recorded",
         "source": pccs["source"],
     }

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,15 +11,22 @@ import yaml
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.schedule import Infeasible, Problem, Schedule, Workload, artifact_schedule, evaluate, solve
-from multidnn.targets.recorded import artifact_choice, write_tables
+from multidnn.targets.recorded import artifact_answers, artifact_choice, write_tables
 
 GOLDEN = Path(__file__).parents[4] / "shared/fixtures/artifact/z3_golden.json"
+
+ENVIRONMENT = {
+    "target": {"name": "xavier", "kind": "recorded"},
+    "versions": {"multidnn": "1"},
+    "git_commit": "0123",
+    "time_utc": "2026-01-01T00:00:00+00:00",
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("xavier")
-    write_tables(folder)
+    write_tables(folder, ENVIRONMENT)
     return folder
 
 
@@ -38,6 +46,8 @@ def test_every_file_is_there_with_its_provenance(folder: Path) -> None:
         facts = json.loads((folder / f"{name}.json").read_text())
         assert facts["format"] == 1
         assert facts["source"]
+        assert facts["environment"] == ENVIRONMENT
+        assert "does not say" in facts["statistic"]
     assert "dummy" in json.loads((folder / "transition_results.json").read_text())["note"]
     assert "dummy" in json.loads((folder / "emc_results.json").read_text())["note"]
     assert "another board" in json.loads((folder / "contention.json").read_text())["source"]
@@ -146,8 +156,16 @@ def test_the_choice_is_the_recorded_answer() -> None:
     assert choice.makespan_ms == pytest.approx(golden["makespan_ms"], abs=5e-4)
 
 
+def _form(workload: Workload) -> dict[str, Any]:
+    """The form of a workload file."""
+    instances = [{"name": i.name, "network": i.network, "after": list(i.after)} for i in workload.instances]
+    return {"name": workload.name, "objective": workload.objective, "instances": instances}
+
+
 def test_the_artifact_answers_nothing_else(folder: Path) -> None:
+    assert artifact_answers(_form(_problem(folder, "googlenet", "alexnet").workload))
     for built in (_problem(folder, "googlenet"), _problem(folder, "googlenet", "alexnet", objective="throughput")):
+        assert not artifact_answers(_form(built.workload))
         with pytest.raises(Infeasible, match="GoogleNet beside AlexNet"):
             artifact_schedule(built)
 
