@@ -17,10 +17,17 @@ FORMAT = 1
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that becomes `path` when the block ends well and vanishes otherwise."""
+    """Yield a temporary path beside `path` that becomes `path` when the block ends well and vanishes otherwise.
+
+    Missing directories are made; a path that cannot be written is an `InputError`.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    require_writable(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -29,9 +36,27 @@ def replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Raise an `InputError` if a file cannot be written at `path`; makes and changes nothing."""
+    path = Path(path)
+    # os.path takes a path that may not be looked at for one that is not there, where pathlib raises
+    if os.path.isdir(path):
+        raise InputError(f"{path}: cannot be written: it is a directory, expected the name of a file")
+    parent = path.parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not os.path.isdir(parent):
+        raise InputError(f"{path}: cannot be written: {parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written: no permission to write in {parent}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,10 +95,27 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader to which a key given twice is a mistake, where YAML's own would drop the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # here, before `<<` merges keys that may be overridden
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                problem = f"the key {key.value!r} is already in line {seen[key.tag, key.value]}"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen[key.tag, key.value] = key.start_mark.line + 1
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the YAML mapping in `path`; anything else is an `InputError` with the line."""
+    """Return the YAML mapping in `path`; anything else, also a repeated key, is an `InputError` with the line."""
     try:
-        value = yaml.safe_load(read_text(path))
+        value = yaml.load(read_text(path), Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else f"{path}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multidnn.errors import InputError, exit_on_input_error
-from multidnn.files import read_json
+from multidnn.files import read_json, require_writable
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
 from multidnn.schedule.solving import SCHEDULERS, require_scheduler, solve
@@ -46,6 +46,8 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"--max-transitions: found {options.max_transitions}, expected 0 or more")
     if not (math.isfinite(options.time_limit) and options.time_limit > 0):
         raise InputError(f"--time-limit: found {options.time_limit}, expected seconds above 0")
+    # before the work, so that nothing is lost
+    require_writable(options.out)
     workload = Workload.read(options.workload)
     if options.objective is not None:
         workload = workload.with_objective(options.objective)

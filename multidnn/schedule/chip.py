@@ -4,7 +4,7 @@ from pathlib import Path
 
 from multidnn import tables
 from multidnn.errors import InputError, suggestion
-from multidnn.schedule.problem import value_of
+from multidnn.schedule.problem import require_times, value_of
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 
@@ -14,7 +14,9 @@ def whole(workload: Workload, whole_csv: Path, target: str) -> Schedule:
 
     The prediction adds up the medians of `whole_csv` (ms); a network without a row there is an `InputError`.
     """
-    times = {row["network"]: row["median_ms"] for row in tables.read(whole_csv, tables.WHOLE)}
+    rows = tables.read(whole_csv, tables.WHOLE)
+    require_times(whole_csv, rows, "median_ms")
+    times = {row["network"]: row["median_ms"] for row in rows}
     finish: dict[str, float] = {}
     now = 0.0
     for i in workload.sequence():

@@ -8,7 +8,7 @@ rounded down to whole units and limits up, so rounding never excludes a better s
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import z3
 
@@ -17,6 +17,8 @@ from multidnn.schedule.timeline import Placement
 
 UNITS = 20_000
 """Whole units into which the incumbent's makespan is divided."""
+
+_LARGEST_INT = 2**31 - 1
 
 Atom = tuple[int, ...]
 """(instance, group, accelerator) for a group, (instance, after_group, source, destination) for a transition."""
@@ -109,11 +111,17 @@ class Encoding:
     def require(self, form: Form, below_ms: float) -> None:
         """Demand that the form's sum stays below `below_ms`; infinity demands nothing."""
         if math.isfinite(below_ms):
-            terms = [(self._literals[atom], math.floor(ms / self._unit)) for atom, ms in form.costs.items()]
+            # Z3 sums C integers, so a far limit takes a coarser unit; any unit is sound
+            unit = max(self._unit, below_ms / (_LARGEST_INT // (len(form.costs) + 1) - 2))
+            if unit <= 0:
+                return
+            # the true sum is below the limit, so the rounded-down sum is at most the limit rounded up
+            limit = math.ceil(below_ms / unit)
+            # what passes the limit by itself is out, by however much
+            terms = [(self._literals[atom], math.floor(min(ms / unit, limit + 1))) for atom, ms in form.costs.items()]
             terms = [(literal, units) for literal, units in terms if units > 0]
-            if terms:
-                # the true sum is below the limit, so the rounded-down sum is at most the limit rounded up
-                self._solver.add(z3.PbLe(terms, math.ceil(below_ms / self._unit)))
+            if sum(units for _, units in terms) > limit:
+                self._solver.add(z3.PbLe(terms, limit))
 
     def refute(self, instances: Iterable[int], placement: Placement) -> None:
         """Learn that no schedule with these instances placed as in `placement` can win."""
@@ -121,7 +129,7 @@ class Encoding:
             z3.Or([z3.Not(self._literals[i, g, a]) for i in instances for g, a in enumerate(placement[i])])
         )
 
-    def propose(self, timeout_s: float) -> Placement | bool | None:
+    def propose(self, timeout_s: float) -> Placement | Literal[False] | None:
         """A placement that all constraints allow, False if there is none (proved), None if time ran out."""
         if timeout_s <= 0:
             return None

@@ -1,13 +1,16 @@
 """exhaustive: every placement and every order, through the simulator; the plain reference for small cases."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 from multidnn.schedule.orders import below, cost_of
-from multidnn.schedule.patterns import placements_of
+from multidnn.schedule.patterns import count_placements, placements_of
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.timeline import Deadlock, Order, Placement, Segment, segments_of, simulate
+
+_T = TypeVar("_T")
 
 
 def exhaustive(
@@ -23,8 +26,10 @@ def exhaustive(
     """
     objective = problem.workload.objective
     best = math.inf
-    each = [list(placements_of(problem.costs(i), max_transitions)) for i in range(len(problem.instances))]
-    for placement in product(*each):
+    costs = [problem.costs(i) for i in range(len(problem.instances))]
+    if not all(count_placements(network, max_transitions) for network in costs):
+        return True
+    for placement in _product([partial(placements_of, network, max_transitions) for network in costs]):
         for order in orders_of(placement, len(problem.accelerators)):
             if out_of_time():
                 return False
@@ -47,7 +52,17 @@ def orders_of(placement: Placement, accelerators: int) -> Iterator[Order]:
         ]
         for a in range(accelerators)
     ]
-    yield from product(*(list(_merges(chains)) for chains in own))
+    yield from _product([partial(_merges, chains) for chains in own])
+
+
+def _product(makers: Sequence[Callable[[], Iterable[_T]]]) -> Iterator[tuple[_T, ...]]:
+    """As `itertools.product`, without listing anything first: lists this long would outlast the time limit."""
+    if not makers:
+        yield ()
+        return
+    for first in makers[0]():
+        for rest in _product(makers[1:]):
+            yield (first, *rest)
 
 
 def _merges(chains: Sequence[Sequence[Segment]]) -> Iterator[tuple[Segment, ...]]:

@@ -16,10 +16,10 @@ from time import monotonic
 
 from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_forms
 from multidnn.schedule.limits import earliest_finishes, limits
-from multidnn.schedule.orders import OrderSearch, below
+from multidnn.schedule.orders import CHECK_NODES, HURRIED_NODES, OrderSearch, below, cost_of
 from multidnn.schedule.patterns import Pattern, count_placements, pattern_of, patterns, placements_of
 from multidnn.schedule.problem import Infeasible, Problem
-from multidnn.schedule.timeline import Order, Placement
+from multidnn.schedule.timeline import Order, Placement, simulate
 
 # placements of one instance that a sweep tries at most; with more, it tries those with few transitions
 SWEEP_LIMIT = 50_000
@@ -51,14 +51,16 @@ class HaxConn:
         self._limit = max_transitions
         self._started = monotonic()
         self._deadline = deadline
+        # the search leaves some of the time for the bound
+        self._stop = deadline - BOUND_SHARE * (deadline - self._started)
         self._improved = improved
-        self._search = OrderSearch(problem)
+        self._search = OrderSearch(problem, self._stop)
         self._settled: list[tuple[tuple[int, ...], Placement]] = []
         self._best: Incumbent | None = None
         self._choices: dict[str, tuple[list[Pattern], bool]] = {}
 
-    def solve(self, starts: Sequence[Placement]) -> tuple[Incumbent, float]:
-        """Search from the placements `starts`, to the proof or the deadline.
+    def solve(self, starts: Sequence[tuple[Placement, Order]]) -> tuple[Incumbent, float]:
+        """Search from the schedules `starts`, to the proof or the deadline.
 
         Raises:
             Infeasible: no placement keeps to `max_transitions`.
@@ -67,11 +69,18 @@ class HaxConn:
         for i, end in enumerate(earliest):
             if end == math.inf:
                 raise Infeasible(f"{self._problem.instances[i]} needs more than {self._limit} transitions")
-        for start in starts or [self._any_placement()]:
-            self._try(patterns(self._problem, start))
-        assert self._best is not None, "the first start has nothing to beat"
+        for placement, order in starts:
+            value = simulate(self._problem, placement, order).value(self._problem.workload.objective)
+            self._better(cost_of(self._problem.workload.objective, value), placement, order)
+        if self._best is None:
+            self._try(patterns(self._problem, self._any_placement()))
+        assert self._best is not None, "without a cutoff some order is found"
         proved = self._least_cost(earliest)
         try:
+            # a good incumbent first, so that the full searches are cut early
+            self._search.budget = HURRIED_NODES
+            self._descend(self._instances())
+            self._search.budget = math.inf
             self._descend(self._instances())
             if self._best.cost <= proved:
                 return self._best, self._best.cost
@@ -91,6 +100,9 @@ class HaxConn:
     def _any_placement(self) -> Placement:
         return tuple(next(placements_of(self._problem.costs(i), self._limit)) for i in self._instances())
 
+    def _out_of_time(self) -> bool:
+        return monotonic() > self._stop
+
     def _instances(self) -> range:
         return range(len(self._problem.instances))
 
@@ -104,12 +116,21 @@ class HaxConn:
         found = self._search.best(chosen, math.inf if self._best is None else self._best.cost)
         if found is None:
             return False
-        self._best = Incumbent(found[0], tuple(pattern.groups for pattern in chosen), found[1])
+        return self._better(found[0], tuple(pattern.groups for pattern in chosen), found[1])
+
+    def _better(self, cost: float, placement: Placement, order: Order) -> bool:
+        """Make this the incumbent if it beats it."""
+        if self._best is not None and cost >= below(self._best.cost):
+            return False
+        self._best = Incumbent(cost, placement, order)
         self._improved(self._best)
         return True
 
-    def _patterns_of(self, instance: int) -> tuple[list[Pattern], bool]:
-        """Placements the instance may take, and whether these are all; those with few transitions if not."""
+    def _patterns_of(self, instance: int) -> tuple[list[Pattern], bool] | None:
+        """Placements the instance may take, and whether these are all; those with few transitions if not.
+
+        None if time ran out while listing them.
+        """
         network = self._problem.workload.instances[instance].network
         if network not in self._choices:
             costs = self._problem.costs(instance)
@@ -118,7 +139,11 @@ class HaxConn:
             while allowed > 0 and count_placements(costs, allowed) > SWEEP_LIMIT:
                 allowed -= 1
             accelerators = len(self._problem.accelerators)
-            listed = [pattern_of(costs, groups, accelerators) for groups in placements_of(costs, allowed)]
+            listed: list[Pattern] = []
+            for groups in placements_of(costs, allowed):
+                if len(listed) % CHECK_NODES == 0 and self._out_of_time():
+                    return None
+                listed.append(pattern_of(costs, groups, accelerators))
             self._choices[network] = listed, allowed == most
         return self._choices[network]
 
@@ -126,9 +151,12 @@ class HaxConn:
         """Settle every placement of `pivot` beside the others as they are.
 
         Returns:
-            Whether the incumbent improved; None if the deadline came first and the region is not settled.
+            Whether the incumbent improved; None if time ran out first and the region is not settled.
         """
-        every, complete = self._patterns_of(pivot)
+        choices = self._patterns_of(pivot)
+        if choices is None:
+            return None
+        every, complete = choices
         chosen = list(patterns(self._problem, placement))
         others = tuple(i for i in self._instances() if i != pivot)
         improved = False
@@ -136,8 +164,11 @@ class HaxConn:
             # trying some of the pivot's placements settles only the one that was proposed
             every, others = [*every, chosen[pivot]], tuple(self._instances())
         # what is likely good first, so that the rest is cut early
-        ranked = []
+        ranked: list[tuple[float, Pattern]] = []
+        settled = True
         for pattern in every:
+            if len(ranked) % CHECK_NODES == 0 and self._out_of_time():
+                return None
             chosen[pivot] = pattern
             ranked.append((self._search.lower_bound(chosen), pattern))
         ranked.sort(key=lambda entry: entry[0])
@@ -145,11 +176,16 @@ class HaxConn:
             assert self._best is not None
             if bound >= below(self._best.cost):
                 break
-            if monotonic() > self._deadline:
+            if self._out_of_time():
                 return None
             chosen[pivot] = pattern
             improved = self._try(chosen) or improved
-        self._settled.append((others, placement))
+            if not self._search.settled:
+                if self._out_of_time():
+                    return None
+                settled = False
+        if settled:
+            self._settled.append((others, placement))
         return improved
 
     def _descend(self, order: Sequence[int]) -> bool:
@@ -173,7 +209,6 @@ class HaxConn:
 
     def _prove(self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...]) -> bool:
         """Let Z3 propose and the sweep settle until nothing is left; False if time ran out."""
-        stop = self._deadline - BOUND_SHARE * (self._deadline - self._started)
         level = math.inf
         turn = 0
         while True:
@@ -184,10 +219,10 @@ class HaxConn:
                 bounds = limits(self._problem.workload.objective, level, earliest)
                 for form in forms:
                     encoding.require(form, bounds.of(form))
-            proposed = encoding.propose(stop - monotonic())
+            proposed = encoding.propose(self._stop - monotonic())
             if proposed is False:
                 return True
-            if proposed is None or proposed is True:
+            if proposed is None:
                 return False
             turn += 1
             improved = self._sweep(proposed, turn % len(earliest))

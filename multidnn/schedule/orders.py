@@ -5,15 +5,23 @@ segments could start, the path splits by the instance whose segment is next ther
 A path is cut when a lower bound reaches the cutoff. The bounds use only what always holds: a group never runs
 faster than alone (rate <= 1), holds run at rate 1, an instance's steps follow each other, and an accelerator does
 its remaining steps one at a time. Contention has no part in them, because more contention can shorten a timeline.
+Of instances that could trade places unnoticed (`Workload.twins`), only the first is tried.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
+from time import monotonic
 
 from multidnn.schedule.patterns import Pattern
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.timeline import Order
+
+CHECK_NODES = 128
+"""Nodes between two looks at the clock: some hundredths of a second."""
+
+HURRIED_NODES = 100
+"""A budget for a first look at a placement."""
 
 CUTOFF_SLACK = 1e-9
 """Relative; an order must beat the cutoff by more than this, so that rounding is no improvement."""
@@ -51,16 +59,31 @@ class _State:
         )  # fmt: skip
 
 
-class OrderSearch:
-    """Finds best orders for placements of one problem; `nodes` counts the states visited."""
+class _OutOfTime(Exception):  # noqa: N818 - unwinds the search, is no error
+    """Deadline or budget ended the search before it was through."""
 
-    def __init__(self, problem: Problem) -> None:
+
+class OrderSearch:
+    """Finds best orders for placements of one problem.
+
+    Attributes:
+        nodes: states visited.
+        budget: states that one call of `best` may visit; may be changed between calls.
+        settled: whether the last call of `best` was through with its search; False when deadline or budget stopped it.
+    """
+
+    def __init__(self, problem: Problem, deadline: float = inf) -> None:
+        """Prepare searches that stop at `deadline` (monotonic seconds)."""
+        self._deadline = deadline
+        self._twins = problem.workload.twins()
         self._waits = problem.workload.predecessors()
         self._sequence = problem.workload.sequence()
         self._latency = problem.workload.objective == "latency"
         self._slowdown = problem.slowdown
         self._accelerators = len(problem.accelerators)
         self.nodes = 0
+        self.budget = inf
+        self.settled = True
 
     def lower_bound(self, patterns: Sequence[Pattern]) -> float:
         """A cost that no order of this placement can beat: chains through `after`, and loads."""
@@ -68,35 +91,59 @@ class OrderSearch:
         for i in self._sequence:
             finish[i] = patterns[i].chain + max((finish[j] for j in self._waits[i]), default=0.0)
         loads = [sum(pattern.load[a] for pattern in patterns) for a in range(self._accelerators)]
-        return self._least_cost(finish, max(loads))
+        cost = self._least_cost(finish, max(loads))
+        if self._latency:
+            return cost
+        queues: list[list[tuple[float, float]]] = [[] for _ in loads]
+        for pattern, end in zip(patterns, finish, strict=True):
+            last = pattern.segments[-1][0]
+            queues[last].append((pattern.load[last], end))
+        return max(cost, sum(_queue_cost(0.0, queue) for queue in queues))
 
     def best(self, patterns: Sequence[Pattern], cutoff: float) -> tuple[float, Order] | None:
-        """The least cost below `cutoff` over all orders and an order that has it; None if there is none below."""
+        """The least cost below `cutoff` over all orders and an order that has it; None if there is none below.
+
+        When deadline or budget ends it, `settled` is False and the best order so far is returned; without a cutoff
+        there always is one.
+        """
+        self.settled = True
         if self.lower_bound(patterns) >= below(cutoff):
             return None
         self._patterns = patterns
         self._cutoff = cutoff
+        self._begun = self.nodes
         self._found: Order | None = None
+        self._copies = [
+            [j for j in range(i) if self._twins[i] == self._twins[j] and patterns[i].groups == patterns[j].groups]
+            for i in range(len(patterns))
+        ]
         count = len(patterns)
-        self._search(
-            _State(
-                now=0.0,
-                step=[0] * count,
-                left=[pattern.steps[0][0] for pattern in patterns],
-                segment=[0] * count,
-                running=[False] * count,
-                finish=[-1.0] * count,
-                holder=[-1] * self._accelerators,
-                wanted=[-1] * self._accelerators,
-                load=[sum(pattern.load[a] for pattern in patterns) for a in range(self._accelerators)],
-                turns=[()] * self._accelerators,
-            )
+        start = _State(
+            now=0.0,
+            step=[0] * count,
+            left=[pattern.steps[0][0] for pattern in patterns],
+            segment=[0] * count,
+            running=[False] * count,
+            finish=[-1.0] * count,
+            holder=[-1] * self._accelerators,
+            wanted=[-1] * self._accelerators,
+            load=[sum(pattern.load[a] for pattern in patterns) for a in range(self._accelerators)],
+            turns=[()] * self._accelerators,
         )
+        try:
+            self._search(start)
+        except _OutOfTime:
+            self.settled = False
         return None if self._found is None else (self._cutoff, self._found)
 
     def _search(self, state: _State) -> None:
         """Follow the timeline from `state`, splitting where an accelerator's next segment is open."""
         self.nodes += 1
+        # the first path meets no dead end, because it starts only what is ready: without a cutoff it is walked out
+        if self._cutoff < inf and (
+            self.nodes - self._begun > self.budget or (self.nodes % CHECK_NODES == 0 and monotonic() > self._deadline)
+        ):
+            raise _OutOfTime
         check = True
         while True:
             ended = self._end(state)
@@ -173,6 +220,8 @@ class OrderSearch:
                 continue
             ready, later = [], []
             for i, pattern in enumerate(self._patterns):
+                if any(self._same(state, i, j) for j in self._copies[i]):
+                    continue
                 if self._ready(state, i, accelerator):
                     ready.append(i)
                 elif any(a == accelerator for a, _, _ in pattern.segments[state.segment[i] + state.running[i] :]):
@@ -182,10 +231,20 @@ class OrderSearch:
             if len(ready) == 1 and not later:
                 self._begin(state, accelerator, ready[0])
                 continue
-            # the longest rest first: a good order early cuts more
-            ready.sort(key=lambda i: -self._patterns[i].tails[state.step[i]])
+            # a good order early cuts more: for latency the longest rest first, for throughput the shortest
+            ready.sort(key=lambda i: self._patterns[i].tails[state.step[i]], reverse=self._latency)
             return accelerator, [*((i, True) for i in ready), *((i, False) for i in later)]
         return None
+
+    def _same(self, state: _State, i: int, j: int) -> bool:
+        """Whether the copies i and j are equally far, so that either may be the next."""
+        return (
+            state.step[i] == state.step[j]
+            and state.left[i] == state.left[j]
+            and not (state.running[i] or state.running[j])
+            and i not in state.wanted
+            and j not in state.wanted
+        )
 
     def _begin(self, state: _State, accelerator: int, instance: int) -> None:
         pattern, segment = self._patterns[instance], state.segment[instance]
@@ -235,8 +294,11 @@ class OrderSearch:
                     begin = finish[j]
             finish[i] = begin + state.left[i] + pattern.tails[step + 1]
         latest = 0.0
+        queues = 0.0
         for accelerator, i in enumerate(state.holder):
             free = now
+            if not self._latency:
+                queues += self._rest_cost(state, accelerator, finish)
             if i >= 0:
                 free += state.left[i]
             elif state.wanted[accelerator] >= 0:
@@ -248,7 +310,23 @@ class OrderSearch:
                     own += 1
                 free = finish[j] - pattern.tails[pattern.ends[own - 1] if own else 0]
             latest = max(latest, free + state.load[accelerator])
-        return self._least_cost(finish, latest)
+        cost = self._least_cost(finish, latest)
+        if self._latency:
+            return cost
+        return max(cost, queues - sum(1000 / end if end > 0 else inf for end in state.finish if end >= 0))
+
+    def _rest_cost(self, state: _State, accelerator: int, finish: Sequence[float]) -> float:
+        """A cost that those still to finish on `accelerator` cannot beat; `finish` are the times each cannot."""
+        holder, free = state.holder[accelerator], state.now
+        if holder >= 0:
+            pattern, step = self._patterns[holder], state.step[holder]
+            free += state.left[holder] + pattern.tails[step + 1] - pattern.tails[pattern.ends[state.segment[holder]]]
+        queue = []
+        for i, pattern in enumerate(self._patterns):
+            if state.finish[i] < 0 and pattern.segments[-1][0] == accelerator:
+                begun = state.segment[i] + state.running[i]
+                queue.append((pattern.last if begun < len(pattern.segments) else 0.0, finish[i]))
+        return _queue_cost(free, queue)
 
     def _least_cost(self, finish: Sequence[float], latest: float) -> float:
         """The cost if no instance finishes before `finish` and the makespan is at least `latest`."""
@@ -258,6 +336,20 @@ class OrderSearch:
         return min(
             _throughput_cost([*finish[:i], max(finish[i], latest), *finish[i + 1 :]]) for i in range(len(finish))
         )
+
+
+def _queue_cost(free: float, queue: list[tuple[float, float]]) -> float:
+    """A throughput cost that instances, (ms still to do here, least finish), cannot beat on one accelerator.
+
+    Whichever k of them are the first to finish, their work from `free` on is at least that of the k shortest, and
+    the k-th finish is no earlier than the k-th least one; shortest first is Smith's rule.
+    """
+    cost, done = 0.0, free
+    for work, least in zip(sorted(work for work, _ in queue), sorted(least for _, least in queue), strict=True):
+        done += work
+        end = max(done, least)
+        cost -= 1000 / end if end > 0 else inf
+    return cost
 
 
 def _throughput_cost(finish: Sequence[float]) -> float:

@@ -37,6 +37,11 @@ class Pattern:
             sums.append(sums[-1] + ms)
         return tuple(reversed(sums))
 
+    @cached_property
+    def last(self) -> float:
+        """The ms alone of the last segment."""
+        return self.tails[self.ends[-2] if len(self.ends) > 1 else 0]
+
 
 def pattern_of(costs: NetworkCosts, groups: tuple[int, ...], accelerators: int) -> Pattern:
     """Work out what placing a network's groups on these accelerators costs."""

@@ -11,6 +11,9 @@ from multidnn.files import read_json
 from multidnn.schedule.slowdown import Slowdown
 from multidnn.schedule.workload import Workload
 
+LONGEST_MS = 1e9
+"""The longest time a table may hold, eleven days; more is a mistake in it."""
+
 
 class Infeasible(InputError):  # noqa: N818 - the name says what is the case
     """No schedule of the kind asked for exists; the message is the reason, fit for the summary."""
@@ -70,6 +73,8 @@ class Problem:
         layer_rows = tables.read(layers, tables.LAYERS)
         transition_rows = tables.read(transitions, tables.TRANSITIONS)
         emc_rows = tables.read(emc, tables.EMC)
+        require_times(layers, layer_rows, "median_ms")
+        require_times(transitions, transition_rows, "out_ms", "in_ms")
         accelerators = tuple(dict.fromkeys(row["accelerator"] for row in layer_rows))
         demands = {(row["name"], row["group"], row["accelerator"]): row["demand_gb_s"] for row in emc_rows}
         holds = {
@@ -89,15 +94,24 @@ def read_contention(path: Path, accelerators: tuple[str, ...]) -> tuple[Slowdown
     entries = read_json(path).get("accelerators")
     if not isinstance(entries, dict):
         raise InputError(f"{path}: the key 'accelerators' is missing, expected a mapping of names to slowdown grids")
-    grids = []
+    # also those that nobody asks for here: a broken file is broken for everyone
+    grids = {name: Slowdown.from_dict(entry, f"{path}: accelerators.{name}") for name, entry in entries.items()}
     for name in accelerators:
         if name not in entries:
             raise InputError(
                 f"{path}: accelerators: no grid for {name!r}, found {', '.join(entries) or 'none'}"
                 + suggestion(name, entries)
             )
-        grids.append(Slowdown.from_dict(entries[name], f"{path}: accelerators.{name}"))
-    return tuple(grids)
+    return tuple(grids[name] for name in accelerators)
+
+
+def require_times(path: Path, rows: list[tables.Row], *columns: str) -> None:
+    """Raise an `InputError` at the first time above `LONGEST_MS`; sums of such times would not be finite."""
+    # the header is line 1
+    for line, row in enumerate(rows, 2):
+        for column in columns:
+            if row[column] is not None and row[column] > LONGEST_MS:
+                raise InputError(f"{path}:{line}, column {column}: found {row[column]:g}, at most {LONGEST_MS:g} ms")
 
 
 def _require_networks(

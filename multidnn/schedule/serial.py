@@ -1,4 +1,4 @@
-"""serial: all instances one after another on the one accelerator that makes this best (the paper's GPU only).
+"""serial: all instances one after another on the one accelerator that makes this shortest (the paper's GPU only).
 
 Source: HaX-CoNN, section of the baselines, "GPU only". It knows the standalone times and `after`; it ignores the
 other accelerators, so nothing is ever slowed and nothing moves.
@@ -7,30 +7,27 @@ other accelerators, so nothing is ever slowed and nothing moves.
 import math
 from collections.abc import Iterator
 
-from multidnn.schedule.orders import cost_of
-from multidnn.schedule.problem import Infeasible, Problem, value_of
+from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.timeline import Order, Placement
 
 
 def serial(problem: Problem) -> tuple[Placement, Order]:
-    """Return the placement and order; `Infeasible` if no accelerator supports every group."""
-    objective = problem.workload.objective
+    """Return the placement and order: the accelerator of least total time, and on it the objective's best sequence.
+
+    Raises:
+        Infeasible: no accelerator supports every group.
+    """
     best: tuple[float, Placement, Order] | None = None
     for accelerator in range(len(problem.accelerators)):
         if missing_group(problem, accelerator) is not None:
             continue
         times = [_time(problem, i, accelerator) for i in range(len(problem.instances))]
-        sequence = _best_sequence(problem, times)
-        finish, now = [0.0] * len(times), 0.0
-        for i in sequence:
-            now += times[i]
-            finish[i] = now
-        cost = cost_of(objective, value_of(objective, tuple(finish)))
-        if best is None or cost < best[0]:
+        if best is None or sum(times) < best[0]:
+            sequence = _best_sequence(problem, times)
             lengths = [len(problem.costs(i).groups) for i in range(len(times))]
             turns = tuple((i, 0, lengths[i] - 1) for i in sequence)
             order = tuple(turns if a == accelerator else () for a in range(len(problem.accelerators)))
-            best = cost, tuple((accelerator,) * length for length in lengths), order
+            best = sum(times), tuple((accelerator,) * length for length in lengths), order
     if best is None:
         lacking = [f"{name}: {missing_group(problem, a)}" for a, name in enumerate(problem.accelerators)]
         raise Infeasible(f"no accelerator supports every group of every instance ({'; '.join(lacking)})")
@@ -56,7 +53,7 @@ def _best_sequence(problem: Problem, times: list[float]) -> tuple[int, ...]:
     if problem.workload.objective == "latency":
         return problem.workload.sequence()
     # best cost per set of instances already run: the set fixes the time, so only its best sequence matters
-    waits = problem.workload.predecessors()
+    waits = _with_dominance(problem.workload.predecessors(), times)
     best: dict[frozenset[int], tuple[float, tuple[int, ...]]] = {frozenset(): (0.0, ())}
     for _ in times:
         longer: dict[frozenset[int], tuple[float, tuple[int, ...]]] = {}
@@ -69,6 +66,24 @@ def _best_sequence(problem: Problem, times: list[float]) -> tuple[int, ...]:
                     longer[key] = total, (*sequence, i)
         best = longer
     return next(iter(best.values()))[1]
+
+
+def _with_dominance(waits: tuple[tuple[int, ...], ...], times: list[float]) -> tuple[tuple[int, ...], ...]:
+    """`waits`, and each instance behind the shorter ones that could trade places with it in any sequence.
+
+    Such a trade ends the earlier of the two sooner and what lies between them too, so it never costs throughput.
+    """
+    every = range(len(waits))
+    before = [set(waits[i]) for i in every]
+    behind = [{j for j in every if i in waits[j]} for i in every]
+    return tuple(
+        tuple(
+            i
+            for i in every
+            if i in before[j] or ((times[i], i) < (times[j], j) and before[i] <= before[j] and behind[i] >= behind[j])
+        )
+        for j in every
+    )
 
 
 def _may_follow(done: frozenset[int], waits: tuple[tuple[int, ...], ...]) -> Iterator[int]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from multidnn.errors import InputError
 
+LARGEST = 1e9
+"""The largest factor of a grid; more is a mistake in it, and times would not stay finite."""
+
 
 @dataclass(frozen=True)
 class Slowdown:
@@ -99,6 +102,8 @@ def _row(values: Any, length: int, place: str) -> tuple[float, ...]:
     for i in range(1, length):
         if row[i] < 1:
             raise InputError(f"{place}[{i}]: found {row[i]}, expected at least 1")
+        if row[i] > LARGEST:
+            raise InputError(f"{place}[{i}]: found {row[i]:g}, expected at most {LARGEST:g}")
         if row[i] < row[i - 1]:
             raise InputError(f"{place}[{i}]: {row[i]} follows {row[i - 1]}, expected values that do not fall")
     return row

@@ -2,16 +2,22 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from multidnn.errors import InputError, suggestion
+from multidnn.schedule.naive import naive
 from multidnn.schedule.orders import cost_of
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
+from multidnn.schedule.serial import serial
 from multidnn.schedule.timeline import Order, Placement, simulate
 
 SCHEDULERS = ("serial", "naive", "haxconn", "exhaustive")
 """What `solve` accepts."""
+
+NAIVE_SHARE = 0.25
+"""Of haxconn's time, for the naive schedule that it starts from."""
 
 _ON_THE_CHIP = ("whole", "streams")
 
@@ -36,7 +42,8 @@ def solve(
         target: the name written into the schedule.
         max_transitions: changes of accelerator allowed per instance (None: any number); binds haxconn and
             exhaustive only.
-        time_limit_s: haxconn and exhaustive stop here with the best so far, status "feasible".
+        time_limit_s: haxconn, exhaustive and naive stop here with the best so far, status "feasible"; naive then
+            says so under the key ``stopped`` of its file.
         on_incumbent: see `Report`.
 
     Raises:
@@ -55,8 +62,12 @@ def solve(
 
     bound = None
     limit = None
+    settled = True
     if scheduler in ("serial", "naive"):
-        placement, order = _baseline(problem, scheduler)
+        if scheduler == "serial":
+            placement, order = serial(problem)
+        else:
+            placement, order, settled = naive(problem, started + time_limit_s)
         note(simulate(problem, placement, order).value(objective))
     else:
         limit = max_transitions
@@ -67,9 +78,11 @@ def solve(
     timeline = simulate(problem, *check(problem, *names, limit, scheduler))
     value = timeline.value(objective)
     if not math.isfinite(value):
-        raise InputError(
-            f"workload {problem.workload.name}: an instance takes no time at all, so its throughput is not defined"
-        )
+        if min(timeline.finish_ms.values()) == 0:
+            found = "an instance takes no time at all, so its throughput is not defined"
+        else:
+            found = f"its {objective} is {value}, which no real times give; look for a mistake in the tables"
+        raise InputError(f"workload {problem.workload.name}: {found}")
     proved = bound is not None and abs(value - bound) <= 1e-6 * abs(value)
     return Schedule(
         workload=problem.workload.name,
@@ -85,6 +98,7 @@ def solve(
         order=names[1],
         solve_s=monotonic() - started,
         incumbents=tuple(incumbents),
+        extra=None if settled else {"stopped": "by the time limit, with assignments or orders left untried"},
     )
 
 
@@ -103,29 +117,20 @@ def require_scheduler(scheduler: str, *also: str) -> None:
         )
 
 
-def _baseline(problem: Problem, scheduler: str) -> tuple[Placement, Order]:
-    if scheduler == "serial":
-        from multidnn.schedule.serial import serial
-
-        return serial(problem)
-    from multidnn.schedule.naive import naive
-
-    return naive(problem)
-
-
 def _haxconn(
     problem: Problem, max_transitions: int | None, deadline: float, note: Callable[[float], None]
 ) -> tuple[Placement, Order, float | None]:
     from multidnn.schedule.haxconn import HaxConn
 
-    starts = []
-    for baseline in ("serial", "naive"):
-        try:
-            starts.append(_baseline(problem, baseline)[0])
-        except Infeasible:
-            continue
     sign = cost_of(problem.workload.objective, 1.0)
-    best, bound = HaxConn(problem, max_transitions, deadline, lambda found: note(sign * found.cost)).solve(starts)
+    run = HaxConn(problem, max_transitions, deadline, lambda found: note(sign * found.cost))
+    starts = []
+    with suppress(Infeasible):
+        starts.append(serial(problem))
+    with suppress(Infeasible):
+        now = monotonic()
+        starts.append(naive(problem, now + NAIVE_SHARE * (deadline - now))[:2])
+    best, bound = run.solve(starts)
     return best.placement, best.order, sign * bound
 
 

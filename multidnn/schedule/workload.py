@@ -44,6 +44,21 @@ class Workload:
         index = {instance.name: i for i, instance in enumerate(self.instances)}
         return tuple(tuple(index[name] for name in instance.after) for instance in self.instances)
 
+    def twins(self) -> tuple[int, ...]:
+        """For each instance, the first one that it could trade places with unnoticed (itself if there is none before).
+
+        Twins run the same network, wait for the same instances and are waited for by the same.
+        """
+        waits = self.predecessors()
+        first: dict[tuple[str, frozenset[int], frozenset[int]], int] = {}
+        return tuple(
+            first.setdefault(
+                (instance.network, frozenset(waits[i]), frozenset(j for j, others in enumerate(waits) if i in others)),
+                i,
+            )
+            for i, instance in enumerate(self.instances)
+        )
+
     def sequence(self) -> tuple[int, ...]:
         """Instance indices, one after another: the order listed, each moved behind the instances it waits for."""
         waits, done = self.predecessors(), list[int]()
@@ -135,7 +150,9 @@ def _closed(mapping: Any, allowed: Sequence[str], required: Sequence[str], place
 
 def _instance(entry: Any, place: str) -> Instance:
     _closed(entry, ("name", "network", "after"), ("name", "network"), place)
-    after = entry.get("after") or []
+    after = entry.get("after")
+    if after is None:
+        after = []
     if isinstance(after, str) or not isinstance(after, Sequence) or not all(isinstance(name, str) for name in after):
         raise InputError(f"{place}.after: found {after!r}, expected a list of instance names")
     if len(set(after)) != len(after):

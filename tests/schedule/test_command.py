@@ -191,6 +191,29 @@ def test_an_instance_without_time_has_no_throughput() -> None:
     assert solve(built.with_objective("latency"), "haxconn").value == 0.0
 
 
+def test_a_throughput_beyond_numbers_is_not_called_without_time() -> None:
+    built = problem({"x": network([[1e-310]])}, [("p", "x", ())], [FLAT], "throughput")
+    with pytest.raises(InputError, match="its throughput is inf"):
+        solve(built, "serial")
+
+
+def test_out_is_checked_before_solving(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multidnn.schedule import __main__ as command
+
+    def solved(*_: object, **__: object) -> None:
+        raise AssertionError("solved before --out was checked")
+
+    monkeypatch.setattr(command, "solve", solved)
+    paths = write_files(_problem(), tmp_path)
+    arguments = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    for out in (tmp_path, paths["layers"] / "s.json"):
+        with pytest.raises(SystemExit):
+            command.main([*arguments, "--scheduler", "serial", "--out", str(out)])
+        assert capsys.readouterr().err.startswith(f"error: {out}: cannot be written: ")
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, multidnn.schedule; print([m for m in ('z3', 'numpy', 'pandas', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -89,6 +89,22 @@ def _edit(find: str, replacement: str) -> Callable[[str], str]:
         ("contention", _edit(r"\[1\.0, 1\.5\], ", ""), r"a\.slowdown: expected 2 rows"),
         ("contention", _edit(r"\[1\.0, 1\.5\]", "[1.0, NaN]"), r"a\.slowdown\[0\]\[1\]: found nan"),
         ("contention", _edit(r'"accelerators"', '"accelerator"'), r"the key 'accelerators' is missing"),
+        ("contention", _edit(r'\{"a"', '{"c": {"demand_gb_s": []}, "a"'), r"accelerators\.c: the key 'external_gb_s'"),
+        (
+            "contention",
+            _edit(r"\[1\.0, 1\.5\]", "[1.0, 1e300]"),
+            r"a\.slowdown\[0\]\[1\]: found 1e\+300, expected at m",
+        ),
+        (
+            "layers",
+            _edit(r"^x,0,0,0,a,true,1.0", "x,0,0,0,a,true,1e308"),
+            r"layers\.csv:2, column median_ms: found 1e\+308, at most 1e\+09 ms",
+        ),
+        (
+            "transitions",
+            _edit(r"^x,1,a,b,0\.1", "x,1,a,b,1e308"),
+            r"transitions\.csv:\d, column out_ms: found 1e\+308, at most",
+        ),
         ("contention", lambda text: text[: len(text) // 2], r"contention\.json:1: not valid JSON"),
     ],
 )
@@ -131,6 +147,9 @@ def test_a_network_that_cannot_move_needs_no_transitions(tmp_path: Path) -> None
         ({"name": "w", "objective": "speed", "instances": [{"name": "p", "network": "x"}]}, "found 'speed'.*latency"),
         ({"name": "w", "instances": [{"name": "p", "network": "x", "after": ["pp"]}]}, "found 'pp', expected one of p"),
         ({"name": "w", "instances": [{"name": "p", "network": "x", "after": "q"}]}, "expected a list of instance"),
+        ({"name": "w", "instances": [{"name": "p", "network": "x", "after": 0}]}, "after: found 0, expected a list"),
+        ({"name": "w", "instances": [{"name": "p", "network": "x", "after": False}]}, "after: found False, expected"),
+        ({"name": "w", "instances": [{"name": "p", "network": "x", "after": ""}]}, "after: found '', expected a list"),
         (
             {"name": "w", "instances": [{"name": "p", "network": "x"}, {"name": "p", "network": "x"}]},
             r"instances\[1\]\.name: 'p' is already the name",
@@ -152,6 +171,19 @@ def test_bad_workloads(tmp_path: Path, mapping: dict[str, object], message: str)
     path.write_text(yaml.safe_dump(mapping))
     with pytest.raises(InputError, match=rf"w\.yaml: .*{message}"):
         Workload.read(path)
+
+
+def test_a_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text("name: w\ninstances:\n- {name: p, network: x}\nname: v\n")
+    with pytest.raises(InputError, match=r"w\.yaml:4: .*'name' is already in line 1"):
+        Workload.read(path)
+    path.write_text("name: w\ninstances:\n- name: p\n  network: x\n  network: y\n")
+    with pytest.raises(InputError, match=r"w\.yaml:5: .*'network' is already in line 4"):
+        Workload.read(path)
+    # a merged key may be overridden: that is what merging is for
+    path.write_text("name: w\ninstances:\n- &p {name: p, network: x, after: null}\n- {<<: *p, name: q}\n")
+    assert [entry.network for entry in Workload.read(path).instances] == ["x", "x"]
 
 
 def test_a_workload_reads_back_and_runs_after_what_it_waits_for() -> None:
