@@ -11,7 +11,7 @@ import pytest
 from multidnn import hashing, tables
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
-from multidnn.logs import errors_since, job_log
+from multidnn.logs import errors_since, job_log, unfinished
 from multidnn.measure.merge import merge_tables
 
 
@@ -66,7 +66,7 @@ def test_unknown_part_is_an_error() -> None:
 
 def test_log_says_the_same_on_the_terminal_and_in_the_file(tmp_path: Path) -> None:
     code = (
-        "import logging, sys\nfrom multidnn.logs import errors_since, job_log\nfrom multidnn.errors import InputError\n"
+        "import logging, sys\nfrom multidnn.logs import errors_since, job_log, unfinished\nfrom multidnn.errors import InputError\n"
         "with job_log(sys.argv[1]):\n    logging.getLogger('multidnn.part').info('layer: 3/10')\n"
         "    logging.getLogger('matplotlib').info('noise')\n    raise InputError('a.csv:3: found x')\n"
     )
@@ -87,6 +87,27 @@ def test_errors_of_this_run_are_found_again_and_older_ones_are_not(tmp_path: Pat
             raise InputError(f"{name} went wrong")
         os.utime(path, (when, when))
     assert errors_since(tmp_path, 2000.0) == ["error: a/new went wrong"]
+
+
+def test_mark_changes_with_every_failure_and_with_no_success(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+
+    def attempt(*, fails: bool) -> str | None:
+        before = unfinished(log)
+        try:
+            with job_log(log):
+                assert unfinished(log) not in (None, before)
+                if fails:
+                    raise InputError("no")
+        except SystemExit:
+            assert fails
+        return unfinished(log)
+
+    assert attempt(fails=False) is None
+    first = attempt(fails=True)
+    second = attempt(fails=True)
+    assert len({None, first, second}) == 3
+    assert attempt(fails=False) == attempt(fails=False) == second
 
 
 def test_defect_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:

@@ -2,21 +2,24 @@
 
 import json
 import re
+import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from multidnn import tables
+from multidnn.schedule import Schedule
 from tests.workflow.conftest import Answer, Project, default_config
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A directory in which one recorded workload has been taken from nothing to its report."""
+    """A directory in which two recorded workloads have been taken from nothing to its report."""
     project = Project(tmp_path_factory.mktemp("recorded"))
     config = default_config()
     config["target"] = "recorded"
-    config["targets"]["recorded"]["workloads"] = ["googlenet+alexnet"]
+    config["targets"]["recorded"]["workloads"] = ["googlenet+alexnet", "alexnet+alexnet"]
     project.configure(config)
     answer = project.snakemake("--cores", "2", "--", "all")
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -31,12 +34,46 @@ def schedule(project: Project, name: str, *arguments: str) -> Answer:
 
 def test_summary_holds_predictions_and_recommends_nothing(finished: Project) -> None:
     rows = tables.read(finished.directory / "results/recorded/summary.csv", tables.SUMMARY)
-    predicted = {row["scheduler"]: row["predicted_ms"] for row in rows}
+    predicted = {row["scheduler"]: row["predicted_ms"] for row in rows if row["workload"] == "googlenet+alexnet"}
     # the sums of the recorded GPU times: 1.72 ms and 1.79 ms
     assert predicted["serial"] == pytest.approx(3.51)
     assert predicted["haxconn"] <= min(predicted["serial"], predicted["naive"])
     assert "artifact" in predicted
     assert not any(row["recommended"] or row["measured_median_ms"] for row in rows)
+
+
+def test_every_schedule_is_one_and_the_artifact_is_asked_only_for_its_own(finished: Project) -> None:
+    files = sorted((finished.directory / "results/recorded/schedules").glob("*/*.json"))
+    assert files
+    for path in files:
+        schedule = Schedule.read(path)
+        assert (schedule.workload, schedule.scheduler) == (path.parent.name, path.stem)
+    assert [path.parent.name for path in files if path.stem == "artifact"] == ["googlenet+alexnet"]
+    assert {path.parent.name for path in files} == {"googlenet+alexnet", "alexnet+alexnet"}
+
+
+@pytest.mark.parametrize("stem", ["layer_results", "transition_results", "emc_results", "contention", "summary"])
+def test_sidecars_say_where_when_and_by_what(finished: Project, stem: str) -> None:
+    facts = json.loads((finished.directory / f"results/recorded/{stem}.json").read_text(encoding="utf-8"))
+    assert facts["statistic"]
+    environment = facts["environment"]
+    assert environment["target"] == {"name": "recorded", "kind": "recorded", "tables": "xavier-agx"}
+    assert {"multidnn", "python"} <= set(environment["versions"])
+    assert "git_commit" in environment
+    assert datetime.fromisoformat(environment["time_utc"]).utcoffset() == timedelta(0)
+
+
+def test_report_is_made_again_after_a_caption_changed(finished: Project) -> None:
+    link = finished.directory / "report"
+    original = link.readlink()
+    link.unlink()
+    try:
+        shutil.copytree(original, link)
+        (link / "layers.rst").write_text("Another caption.\n", encoding="utf-8")
+        assert "make_report" in finished.jobs("--", "results/recorded/report.html")
+    finally:
+        shutil.rmtree(link)
+        link.symlink_to(original)
 
 
 def test_report_is_one_file_with_every_item(finished: Project) -> None:
@@ -80,7 +117,8 @@ def test_workload_without_tables_names_them_and_leaves_the_rest(finished: Projec
     answer = schedule(finished, "googlenet+resnet101")
     assert answer.returncode == 1
     said = answer.stdout + answer.stderr
-    (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+    # where it happened and, once more, at the end
+    (line,) = {line for line in said.splitlines() if line.startswith("error: ")}
     assert "resnet101" in line
     assert "transition_results.csv" in line
     assert "emc_results.csv" in line
