@@ -8,6 +8,7 @@ rounded down to whole units and limits up, so rounding never excludes a better s
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import z3
@@ -17,6 +18,9 @@ from multidnn.schedule.timeline import Placement
 
 UNITS = 20_000
 """Whole units into which the incumbent's makespan is divided."""
+
+PATHS = 8
+"""Paths through `after` that bound one instance; there can be exponentially many, and any of them are sound."""
 
 _LARGEST_INT = 2**31 - 1
 
@@ -56,7 +60,7 @@ def chain_forms(problem: Problem) -> list[Form]:
     return [
         Form({atom: ms for i in path for atom, ms in _chain(problem, i).items()}, path[-1])
         for last in range(len(problem.instances))
-        for path in _paths(problem.workload.predecessors(), last)
+        for path in islice(_paths(problem.workload.predecessors(), last), PATHS)
     ]
 
 

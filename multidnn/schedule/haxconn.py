@@ -207,6 +207,14 @@ class HaxConn:
             encoding.refute(others, placement)
         self._settled.clear()
 
+    def _require(self, encoding: Encoding, forms: list[Form], cost: float, earliest: tuple[float, ...]) -> None:
+        """Demand what beating `cost` takes; out of time, fewer demands are as sound."""
+        bounds = limits(self._problem.workload.objective, cost, earliest)
+        for form in forms:
+            if monotonic() > self._deadline:
+                return
+            encoding.require(form, bounds.of(form))
+
     def _prove(self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...]) -> bool:
         """Let Z3 propose and the sweep settle until nothing is left; False if time ran out."""
         level = math.inf
@@ -216,9 +224,7 @@ class HaxConn:
             self._learn(encoding)
             if self._best.cost < level:
                 level = self._best.cost
-                bounds = limits(self._problem.workload.objective, level, earliest)
-                for form in forms:
-                    encoding.require(form, bounds.of(form))
+                self._require(encoding, forms, level, earliest)
             proposed = encoding.propose(self._stop - monotonic())
             if proposed is False:
                 return True
@@ -237,9 +243,7 @@ class HaxConn:
         while high - low > 1e-4 * abs(high):
             middle = (low + high) / 2
             with encoding.attempt():
-                bounds = limits(self._problem.workload.objective, middle, earliest)
-                for form in forms:
-                    encoding.require(form, bounds.of(form))
+                self._require(encoding, forms, middle, earliest)
                 answer = encoding.propose((self._deadline - monotonic()) / 2)
             if answer is False:
                 low = middle

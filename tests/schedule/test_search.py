@@ -450,3 +450,14 @@ def test_serial_is_quick_with_many_instances() -> None:
     started = monotonic()
     assert solve(problem(networks, instances, [FLAT], "throughput"), "serial").value is not None
     assert monotonic() - started < 2
+
+
+def test_the_time_limit_holds_with_many_paths_through_after() -> None:
+    instances = [(f"i{k}", "x", tuple(f"i{j}" for j in range(max(0, k - 4), k - 1))) for k in range(18)]
+    built = problem({"x": network([[1.0, 1.25]] * 6, 3.0, (0.05, 0.04))}, instances, [FLAT] * 2)
+    started = monotonic()
+    schedule = solve(built, "haxconn", max_transitions=2, time_limit_s=1.0)
+    assert monotonic() - started < 2.5
+    assert schedule.bound is not None
+    assert schedule.value is not None
+    assert schedule.bound <= schedule.value
