@@ -5,10 +5,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from multidnn.errors import InputError
 from multidnn.files import replacing
+
+if TYPE_CHECKING:
+    import pandas
 
 Kind = Literal["text", "index", "bool", "number", "signed"]
 Row = dict[str, Any]
@@ -214,3 +217,13 @@ def write(path: Path, schema: Schema, rows: Sequence[Mapping[str, Any]]) -> None
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(schema.columns)
         writer.writerows([_format(row.get(name)) for name in schema.columns] for row in rows)
+
+
+def frame(path: Path, schema: Schema) -> "pandas.DataFrame":
+    """Return the CSV at `path` as a DataFrame with the columns of `schema`, checked as by `read`; empty cells are NA."""
+    # a second of start-up that only who asks for a DataFrame should pay
+    import pandas
+
+    kinds = {"text": "string", "index": "Int64", "bool": "boolean", "number": "Float64", "signed": "Float64"}
+    types = {name: kinds[column.kind] for name, column in schema.columns.items()}
+    return pandas.DataFrame(read(path, schema), columns=list(schema.columns)).astype(types)

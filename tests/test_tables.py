@@ -127,3 +127,13 @@ def test_written_tables_are_read_back_and_are_plain_csv(
     assert [row["median_ms"] for row in rows] == pytest.approx(list(times.values()), rel=1e-5)
     plain = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
     assert [row["network"] for row in plain] == list(times)
+
+
+def test_a_table_as_a_data_frame(tmp_path: Path) -> None:
+    path = tmp_path / "whole.csv"
+    rows = [{"network": "a", "median_ms": 2.0, "samples": 3}, {"network": "b", "median_ms": 4.0}]
+    tables.write(path, tables.WHOLE, rows)
+    frame = tables.frame(path, tables.WHOLE)
+    assert list(frame.columns) == list(tables.WHOLE.columns)
+    assert frame.set_index("network")["median_ms"].to_dict() == {"a": 2.0, "b": 4.0}
+    assert frame["samples"].isna().tolist() == [False, True]
