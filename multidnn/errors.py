@@ -16,11 +16,18 @@ def suggestion(found: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+# what a shell reports for a command that Ctrl-C ended
+INTERRUPTED = 130
+
+
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Turn an `InputError` into one line on standard error and exit code 1, without a traceback."""
+    """Turn an `InputError` into one line on standard error and exit code 1, and Ctrl-C into exit code 130, both without
+    a traceback."""
     try:
         yield
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multidnn.errors import InputError
+from multidnn.errors import INTERRUPTED, InputError
 
 LOGGER = "multidnn"
 
@@ -16,9 +16,9 @@ LOGGER = "multidnn"
 def job_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send the messages of `multidnn` (level INFO and above) to standard error and to a fresh file at `path`.
 
-    An `InputError` becomes one line ``error: ...`` in both and exit code 1, without a traceback. Anything else is a
-    defect: its traceback goes to the file too, and it is raised on. Until the block ends well, a mark beside the log
-    says that the job was begun (`unfinished`).
+    An `InputError` becomes one line ``error: ...`` in both and exit code 1, without a traceback; Ctrl-C likewise, with
+    exit code 130. Anything else is a defect: its traceback goes to the file too, and it is raised on. Until the block
+    ends well, a mark beside the log says that the job was begun (`unfinished`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,9 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     except InputError as error:
         logger.error("error: %s", error)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        logger.error("error: interrupted")
+        raise SystemExit(INTERRUPTED) from None
     except Exception:
         logger.removeHandler(terminal)  # the interpreter prints it there
         logger.exception("the job failed")

@@ -110,6 +110,14 @@ def test_mark_changes_with_every_failure_and_with_no_success(tmp_path: Path) -> 
     assert attempt(fails=False) == attempt(fails=False) == second
 
 
+def test_an_interrupt_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop, job_log(tmp_path / "job.log"):
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert (tmp_path / "job.log").read_text(encoding="utf-8").splitlines()[0].endswith("error: interrupted")
+    assert "Traceback" not in (tmp_path / "job.log").read_text(encoding="utf-8")
+
+
 def test_defect_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), job_log(tmp_path / "job.log"):
         _ = 1 / 0
