@@ -1,5 +1,6 @@
 """Finding a counter of real memory traffic in what this machine's kernel offers, or saying why there is none."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, sleep
@@ -45,16 +46,16 @@ class NotAvailableError(Exception):
     """One kind of counter cannot be had here; the message says what was looked for and why not."""
 
 
-class Opened:
+class Opened(ABC):
     """What counters have in common: the rate over an interval, and closing at the end of a block."""
 
+    @abstractmethod
     def read(self) -> float:
         """See `Counter.read`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """See `Counter.close`."""
-        raise NotImplementedError
 
     def measure(self, seconds: float) -> float:
         """See `Counter.measure`. The clock is read beside each count, because a count may take the kernel a while."""
