@@ -40,7 +40,8 @@ def test_layers_shows_groups_sums_ratios_and_unstable_marks(filled: SimpleNamesp
 
 def test_layers_marks_unsupported_groups(filled: SimpleNamespace, tmp_path: Path) -> None:
     rows = tables.read(filled.results.layers, tables.LAYERS)
-    rows[0] |= {"supported": False, "median_ms": None, "mean_ms": None, "std_ms": None, "reason": "no LRN"}
+    numbers = dict.fromkeys(("median_ms", "mean_ms", "std_ms", "samples"))
+    rows[0] |= {"supported": False, **numbers, "reason": "no LRN"}
     tables.write(filled.results.layers, tables.LAYERS, rows)
     out = tmp_path / "layers.svg"
     draw_layers(filled.results.layers, out, [rows[0]["network"]])

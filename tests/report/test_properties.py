@@ -36,7 +36,7 @@ def test_one_row_is_recommended_and_it_is_the_fastest(samples: dict[str, list[fl
     iterations = tuple(
         Iteration(name, i, ms, {}, ()) for name, values in samples.items() for i, ms in enumerate(values)
     )
-    run = Run(Path("run.json"), "w", "host", iterations, {})
+    run = Run(Path("run.json"), "w", "host", iterations, {}, {})
     schedules = {
         name: ScheduleRecord(
             Path(f"{name}.json"), "w", "host", name, None, 1.0, None if name in ("whole", "streams") else {}

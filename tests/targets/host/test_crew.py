@@ -23,9 +23,11 @@ CREW = {"one": CORE, "two": CORE}
 PARENT = """
 import json
 import os
-import time
+import signal
 from multidnn.targets.host.crew import Crew
 
+# a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 core = (min(os.sched_getaffinity(0)),)
 with Crew({"one": core, "two": core}, 1 << 20, 2) as crew:
     for name in ("one", "two"):
