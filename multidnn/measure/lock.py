@@ -1,4 +1,4 @@
-"""One measurement at a time on this machine, also across separate invocations."""
+"""One measurement at a time for a user of this machine, also across separate invocations."""
 
 import logging
 import os
@@ -14,10 +14,12 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def machine_lock() -> Iterator[None]:
-    """Hold the machine's measurement lock; while another process holds it, say so and wait."""
-    path = Path(tempfile.gettempdir()) / "multidnn-measurement.lock"
-    # every user of the machine must be able to take the same lock
-    lock = FileLock(path, mode=0o666)
+    """Hold the measurement lock of this user; while another process holds it, say so and wait.
+
+    The lock lies in the directory for temporary files. Users do not share one: a kernel that protects regular files in
+    such directories lets nobody open another user's.
+    """
+    lock = FileLock(path := Path(tempfile.gettempdir()) / f"multidnn-measurement-{os.getuid()}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
