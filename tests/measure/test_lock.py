@@ -63,8 +63,10 @@ def test_the_lock_is_free_after_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     assert "another measurement" not in done.stderr
 
 
-def test_every_user_of_the_machine_can_take_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_user_has_a_lock_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with machine_lock():
-        (lock,) = tmp_path.glob("*.lock")
-        assert lock.stat().st_mode & 0o666 == 0o666
+        monkeypatch.setattr("os.getuid", lambda: 4711)
+        # another user's measurement does not wait
+        with machine_lock():
+            assert len(list(tmp_path.glob("*.lock"))) == 2
