@@ -14,6 +14,7 @@ from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import read_json
 from multidnn.report import style
+from multidnn.report.selection import chosen_networks
 
 # inputs (H x W) of the characterisation convolutions: 64 channels in and out, stride 1, pad 1
 SIZES = ("224×112", "112×112", "112×56", "56×56", "56×28")
@@ -96,12 +97,7 @@ def draw_demand(emc_csv: Path, out: Path, networks: Sequence[str] | None = None)
         InputError: the table or its sidecar is broken, or lacks one of `networks`.
     """
     rows = [row for row in tables.read(emc_csv, tables.EMC) if row["group"] is not None]
-    found = list(dict.fromkeys(row["name"] for row in rows))
-    chosen = list(networks) if networks is not None else found
-    if missing := [name for name in chosen if name not in found]:
-        raise InputError(f"{emc_csv}: no group rows for {', '.join(missing)}; found {', '.join(found) or 'none'}")
-    if not chosen:
-        raise InputError(f"{emc_csv}: no group rows to draw")
+    chosen = chosen_networks(emc_csv, (row["name"] for row in rows), networks)
     accelerators = list(dict.fromkeys(row["accelerator"] for row in rows))
     colours = style.colours(accelerators)
     width = 0.8 / len(accelerators)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multidnn import tables
-from multidnn.errors import InputError
 from multidnn.report import style
+from multidnn.report.selection import chosen_networks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,12 +88,7 @@ def draw_layers(layers_csv: Path, out: Path, networks: Sequence[str] | None = No
         InputError: the table is broken or empty, or lacks one of `networks`.
     """
     rows = tables.read(layers_csv, tables.LAYERS)
-    found = list(dict.fromkeys(row["network"] for row in rows))
-    chosen = list(networks) if networks is not None else found
-    if missing := [name for name in chosen if name not in found]:
-        raise InputError(f"{layers_csv}: no rows for {', '.join(missing)}; found {', '.join(found) or 'none'}")
-    if not chosen:
-        raise InputError(f"{layers_csv}: no rows to draw")
+    chosen = chosen_networks(layers_csv, (row["network"] for row in rows), networks)
     accelerators = list(dict.fromkeys(row["accelerator"] for row in rows))
     colours = style.colours(accelerators)
     with style.canvas(out, 0.6 + 1.75 * len(chosen), "Layer group times") as figure:

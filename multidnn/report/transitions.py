@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multidnn import tables
-from multidnn.errors import InputError
 from multidnn.report import style
+from multidnn.report.selection import chosen_networks
 
 
 def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:
@@ -17,26 +17,26 @@ def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] |
         networks: the networks to draw, in order; all when None.
 
     Raises:
-        InputError: the table is broken or empty, or lacks one of `networks`.
+        InputError: the table is broken, or there is nothing to draw.
     """
     from matplotlib.patches import Patch
 
     rows = tables.read(transitions_csv, tables.TRANSITIONS)
-    found = list(dict.fromkeys(row["network"] for row in rows))
-    chosen = list(networks) if networks is not None else found
-    if missing := [name for name in chosen if name not in found]:
-        raise InputError(f"{transitions_csv}: no rows for {', '.join(missing)}; found {', '.join(found) or 'none'}")
-    if not chosen:
-        raise InputError(f"{transitions_csv}: no rows to draw")
+    # a network of one group has no transitions, and neither has a chip of one accelerator: asked for, it is drawn empty
+    named = dict.fromkeys(row["network"] for row in rows) | dict.fromkeys(networks or ())
+    chosen = chosen_networks(transitions_csv, named, networks)
     directions = list(dict.fromkeys((row["source"], row["destination"]) for row in rows))
     colours = style.colours([f"{source} → {destination}" for source, destination in directions])
-    width = 0.8 / len(directions)
+    width = 0.8 / max(len(directions), 1)
     with style.canvas(out, 0.6 + 1.6 * len(chosen), "Transition costs") as figure:
         panels = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
         for axes, network in zip(panels, chosen, strict=True):
             mine = [row for row in rows if row["network"] == network]
             cuts = sorted({row["after_group"] for row in mine})
             style.grid(axes)
+            if not mine:
+                middle = {"ha": "center", "va": "center", "transform": axes.transAxes, "color": style.MUTED}
+                axes.text(0.5, 0.5, "no transitions: one group, or one accelerator", **middle)
             for row in mine:
                 position = directions.index((row["source"], row["destination"]))
                 x = cuts.index(row["after_group"]) + (position - (len(directions) - 1) / 2) * width

@@ -214,3 +214,12 @@ def test_unknown_network_lists_what_is_there(filled: SimpleNamespace, tmp_path: 
     for draw, path in ((draw_layers, filled.results.layers), (draw_demand, filled.results.emc)):
         with pytest.raises(InputError, match=r"rows for vgg19; found alexnet, googlenet"):
             draw(path, tmp_path / "figure.svg", ["vgg19"])
+
+
+def test_a_network_without_transitions_is_drawn_as_such(filled: SimpleNamespace, tmp_path: Path) -> None:
+    tables.write(filled.results.transitions, tables.TRANSITIONS, [])
+    out = tmp_path / "transitions.svg"
+    draw_transitions(filled.results.transitions, out, ["single"])
+    assert "no transitions" in " ".join(texts(out))
+    with pytest.raises(InputError, match="no rows to draw"):
+        draw_transitions(filled.results.transitions, out)
