@@ -7,6 +7,7 @@ from pathlib import Path
 
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.files import read_json, require_writable
+from multidnn.schedule.explain import explained
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
 from multidnn.schedule.solving import SCHEDULERS, require_scheduler, solve
@@ -90,7 +91,7 @@ def evaluate_given(problem: Problem, path: Path, max_transitions: int | None, ta
     except InputError as error:
         raise InputError(f"{path}: order: {error}") from None
     value = timeline.value(problem.workload.objective)
-    return Schedule(
+    schedule = Schedule(
         workload=problem.workload.name,
         target=target,
         scheduler="given",
@@ -103,6 +104,7 @@ def evaluate_given(problem: Problem, path: Path, max_transitions: int | None, ta
         placement=named_placement(problem, placement),
         order=named_order(problem, order),
     )
+    return explained(problem, schedule)
 
 
 if __name__ == "__main__":

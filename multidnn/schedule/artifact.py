@@ -6,6 +6,7 @@ given the best order that the simulator finds for it. What the artifact itself p
 
 import math
 
+from multidnn.schedule.explain import explained
 from multidnn.schedule.orders import OrderSearch
 from multidnn.schedule.patterns import patterns
 from multidnn.schedule.problem import Infeasible, Problem
@@ -29,7 +30,7 @@ def artifact_schedule(problem: Problem, target: str = "recorded") -> Schedule:
     found = OrderSearch(problem).best(patterns(problem, placement), math.inf)
     assert found is not None, "without a cutoff some order is found"
     timeline = simulate(problem, placement, found[1])
-    return Schedule(
+    schedule = Schedule(
         workload=problem.workload.name,
         target=target,
         scheduler="artifact",
@@ -43,3 +44,4 @@ def artifact_schedule(problem: Problem, target: str = "recorded") -> Schedule:
         order=named_order(problem, found[1]),
         extra={"artifact": {"predicted_by_artifact_ms": choice.makespan_ms, "source": choice.source}},
     )
+    return explained(problem, schedule)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from time import monotonic
 
 from multidnn.errors import InputError, suggestion
+from multidnn.schedule.explain import explained
 from multidnn.schedule.naive import naive
 from multidnn.schedule.orders import cost_of
 from multidnn.schedule.problem import Infeasible, Problem
@@ -84,7 +85,7 @@ def solve(
             found = f"its {objective} is {value}, which no real times give; look for a mistake in the tables"
         raise InputError(f"workload {problem.workload.name}: {found}")
     proved = bound is not None and abs(value - bound) <= 1e-6 * abs(value)
-    return Schedule(
+    schedule = Schedule(
         workload=problem.workload.name,
         target=target,
         scheduler=scheduler,
@@ -100,6 +101,7 @@ def solve(
         incumbents=tuple(incumbents),
         extra=None if settled else {"stopped": "by the time limit, with assignments or orders left untried"},
     )
+    return explained(problem, schedule)
 
 
 def require_scheduler(scheduler: str, *also: str) -> None:

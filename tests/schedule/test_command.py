@@ -15,7 +15,7 @@ from tests.schedule.problems import FLAT, network, problem, write_files
 
 KEYS = [
     "format", "workload", "target", "scheduler", "objective", "max_transitions", "status", "value", "bound",
-    "predicted", "placement", "order", "solve_s", "incumbents",
+    "predicted", "placement", "order", "solve_s", "incumbents", "explanation",
 ]  # fmt: skip
 
 
