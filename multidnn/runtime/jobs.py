@@ -13,16 +13,13 @@ from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.sidecar import environment
-from multidnn.runtime.runner import Iteration, Runner, Values
+from multidnn.runtime.comparison import OutputComparison
+from multidnn.runtime.runner import Iteration, Runner
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 from multidnn.targets.base import Target
 
 _log = logging.getLogger(__name__)
-
-# fp32 sums in another order differ by about 1e-6 of the largest value per layer; a stale tensor differs by its whole
-RELATIVE_TOLERANCE = 1e-3
-_INPUT_SETS = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def run_workload(
         Runner(target, workload, network_dirs, schedules, chip_runtimes) as runner,
     ):
         _log.info("run: %s: %s", workload.name, ", ".join(runner.schedulers))
-        comparison = _Comparison(runner, rng)
+        comparison = OutputComparison(runner, rng)
         deadline = 0.0
         for index in range(-options.warmup, options.max_iterations):
             if index == 0:
@@ -97,7 +94,10 @@ def run_workload(
             if index >= options.min_iterations and monotonic() > deadline:
                 break
             for scheduler in rng.permutation(np.array(runner.schedulers, dtype=object)):
-                iteration = comparison.run(scheduler)
+                runner.write_inputs(comparison.next_inputs())
+                runner.clear_outputs()
+                iteration = runner.run(scheduler)
+                comparison.compare(runner.outputs(), scheduler)
                 if index >= 0:
                     iterations.append(_record(scheduler, index, iteration))
                     handovers[scheduler] += [s.handover_ms for s in iteration.segments if s.handover_ms is not None]
@@ -121,69 +121,6 @@ def run_workload(
             "environment": facts,
         },
     )
-
-
-class _Comparison:
-    """Runs iterations on alternating inputs and keeps the largest deviation from the single-accelerator result."""
-
-    def __init__(self, runner: Runner, rng: np.random.Generator) -> None:
-        self._runner = runner
-        self._accelerator = {instance: runner.single_accelerator(instance) for instance in runner.networks}
-        self._inputs: list[Values] = [
-            {
-                instance: {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in network.inputs.items()}
-                for instance, network in runner.networks.items()
-            }
-            for _ in range(_INPUT_SETS)
-        ]
-        self._references: list[Values] = []
-        for values in self._inputs:
-            runner.write_inputs(values)
-            self._references.append({name: runner.run_alone(name, alone) for name, alone in self._accelerator.items()})
-        self._iterations = 0
-        self._error = dict.fromkeys(runner.networks, 0.0)
-        self._worst: dict[str, str | None] = dict.fromkeys(runner.networks)
-
-    def run(self, scheduler: str) -> Iteration:
-        """Run one iteration on the other inputs than the one before, and compare every output of every instance."""
-        self._iterations += 1
-        which = self._iterations % _INPUT_SETS
-        self._runner.write_inputs(self._inputs[which])
-        self._runner.clear_outputs()
-        iteration = self._runner.run(scheduler)
-        for instance, outputs in self._runner.outputs().items():
-            for name, value in outputs.items():
-                difference = float(np.max(np.abs(value - self._references[which][instance][name])))
-                # NaN, an output that nobody wrote, must win every comparison
-                if not difference <= self._error[instance]:
-                    self._error[instance] = difference if np.isfinite(difference) else float("inf")
-                    self._worst[instance] = scheduler
-        return iteration
-
-    def outputs(self) -> dict[str, dict[str, Any]]:
-        """Return the `outputs` entry of the run file; null stands for a number that is not finite."""
-        result: dict[str, dict[str, Any]] = {}
-        for instance, error in self._error.items():
-            # np.max keeps NaN, whichever value holds it
-            largest = np.max(
-                [np.max(np.abs(value)) for values in self._references for value in values[instance].values()]
-            )
-            tolerance = RELATIVE_TOLERANCE * float(largest)
-            # a reference that is not finite says nothing about the others
-            ok = error <= tolerance < np.inf
-            if not ok:
-                _log.error(
-                    "run: outputs of %s under %s differ from those of %s alone by %g (allowed %g)",
-                    instance, self._worst[instance], self._accelerator[instance], error, tolerance,
-                )  # fmt: skip
-            result[instance] = {
-                "max_abs_err": error if np.isfinite(error) else None,
-                "tolerance": tolerance if np.isfinite(tolerance) else None,
-                "ok": bool(ok),
-                "reference": self._accelerator[instance],
-                "worst_scheduler": self._worst[instance],
-            }
-        return result
 
 
 def _record(scheduler: str, index: int, iteration: Iteration) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Runner:
         schedules: schedules of this workload, each run under its scheduler's name.
         chip_runtimes: network name to the runtime for the chip used whole; needed by `whole` and `streams`.
         timeout_s: an iteration that takes longer is given up.
+        adopting: whether placed schedules will be added by `adopt`, so that it must be ready for any of them.
 
     Raises:
         InputError: a schedule does not fit, a network is missing, or a worker failed; no process is left behind.
@@ -75,6 +76,8 @@ class Runner:
         schedules: list[Schedule],
         chip_runtimes: Mapping[str, str] | None = None,
         timeout_s: float = 120.0,
+        *,
+        adopting: bool = False,
     ) -> None:
         require(target, "run")
         self._target = target
@@ -92,8 +95,12 @@ class Runner:
                 if instance.network not in (chip_runtimes or {}):
                     raise InputError(f"no runtime is known for network {instance.network!r} on the whole chip")
                 chip[instance.name] = (chip_runtimes or {})[instance.network]
-        events = max((len(plan.edges) for plan in self._plans.values()), default=0)
-        self._session = target.open_session(self.networks, chip=chip, events=events)
+        self._events = max((len(plan.edges) for plan in self._plans.values()), default=0)
+        if adopting:
+            # no placement hands over more often than between all groups, and to every instance that waits
+            handovers = sum(len(network.groups) - 1 for network in self.networks.values())
+            self._events = max(self._events, handovers + sum(len(i.after) for i in workload.instances))
+        self._session = target.open_session(self.networks, chip=chip, events=self._events)
         try:
             self._session.load()
             for name, plan in self._plans.items():
@@ -114,6 +121,27 @@ class Runner:
     def close(self) -> None:
         """End the workers and free the shared memory."""
         self._session.close()
+
+    def adopt(self, schedule: Schedule, workload: Workload | None = None) -> None:
+        """Make a placed schedule ready to run under its scheduler's name, in place of an earlier one of that name.
+
+        Call it between iterations. Nothing is compiled: every group is loaded on every accelerator that takes it.
+
+        Args:
+            workload: what the schedule runs, if only some of this runner's instances; under the runner's workload name.
+
+        Raises:
+            InputError: the schedule does not fit, or is of the chip used whole; the earlier one stays then.
+        """
+        plan = make_plan(schedule, workload or self.workload, self.networks, self._target.accelerators)
+        if not plan.spin or len(plan.edges) > self._events:
+            raise InputError(
+                f"schedule {schedule.scheduler!r} of workload {self.workload.name!r} cannot be added: this takes a "
+                "placed schedule and a Runner made with adopting=True"
+            )
+        self._require_loaded(schedule.scheduler, plan)
+        self._send_plan(schedule.scheduler, plan)
+        self._plans[schedule.scheduler] = plan
 
     @property
     def schedulers(self) -> tuple[str, ...]:
