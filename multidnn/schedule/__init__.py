@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multidnn.schedule.alternative import Alternatives, alternatives, with_alternatives
     from multidnn.schedule.artifact import artifact_schedule
     from multidnn.schedule.chip import streams, whole
+    from multidnn.schedule.explanation import Explanation, explain
     from multidnn.schedule.problem import Infeasible, Problem
     from multidnn.schedule.schedule import Schedule, evaluate
     from multidnn.schedule.solving import SCHEDULERS, solve
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Activity": "timeline",
+    "Alternatives": "alternative",
     "Deadlock": "timeline",
+    "Explanation": "explanation",
     "Infeasible": "problem",
     "Instance": "workload",
     "Problem": "problem",
@@ -26,17 +30,22 @@ _HOME = {
     "SegmentInterval": "timeline",
     "Timeline": "timeline",
     "Workload": "workload",
+    "alternatives": "alternative",
     "artifact_schedule": "artifact",
     "evaluate": "schedule",
+    "explain": "explanation",
     "solve": "solving",
     "streams": "chip",
     "whole": "chip",
+    "with_alternatives": "alternative",
 }
 
 __all__ = [
     "SCHEDULERS",
     "Activity",
+    "Alternatives",
     "Deadlock",
+    "Explanation",
     "Infeasible",
     "Instance",
     "Problem",
@@ -44,11 +53,14 @@ __all__ = [
     "SegmentInterval",
     "Timeline",
     "Workload",
+    "alternatives",
     "artifact_schedule",
     "evaluate",
+    "explain",
     "solve",
     "streams",
     "whole",
+    "with_alternatives",
 ]
 
 

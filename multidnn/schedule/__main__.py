@@ -7,7 +7,9 @@ from pathlib import Path
 
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.files import read_json, require_writable
-from multidnn.schedule.explain import explained
+from multidnn.schedule import wording
+from multidnn.schedule.alternative import SEARCHED, with_alternatives
+from multidnn.schedule.explanation import explained
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
 from multidnn.schedule.solving import SCHEDULERS, require_scheduler, solve
@@ -34,6 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-transitions", type=int, help="per instance; any number if left out")
     parser.add_argument("--time-limit", type=float, default=30.0, help="seconds, 30 if left out")
     parser.add_argument("--target", help="name to write; the directory of the layer table if left out")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="also print where the time goes and, for haxconn and dynamic, solve for the alternatives",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the schedule file to write")
     return parser
 
@@ -71,6 +78,20 @@ def _run(options: argparse.Namespace) -> None:
         f"{schedule.workload}: {schedule.scheduler} {schedule.value:.6g} {unit} ({schedule.status}{bound}) "
         f"in {schedule.solve_s:.2f} s -> {options.out}"
     )
+    if options.explain:
+        _explain(problem, schedule, options)
+
+
+def _explain(problem: Problem, schedule: Schedule, options: argparse.Namespace) -> None:
+    """Print the explanation, and add the alternatives to the file that is already written."""
+    assert schedule.extra is not None, "placed schedules are explained"
+    print(
+        f"\n{wording.table(schedule.extra['explanation'])}\n\n{wording.makespan_sentence(schedule.extra['explanation'])}"
+    )
+    if schedule.scheduler in SEARCHED:
+        schedule = with_alternatives(problem, schedule, time_limit_s=options.time_limit)
+        schedule.write(options.out)
+        print("\n".join(wording.sentences(schedule.to_dict())))
 
 
 def evaluate_given(problem: Problem, path: Path, max_transitions: int | None, target: str) -> Schedule:

@@ -6,7 +6,7 @@ given the best order that the simulator finds for it. What the artifact itself p
 
 import math
 
-from multidnn.schedule.explain import explained
+from multidnn.schedule.explanation import explained
 from multidnn.schedule.orders import OrderSearch
 from multidnn.schedule.patterns import patterns
 from multidnn.schedule.problem import Infeasible, Problem

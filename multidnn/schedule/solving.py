@@ -6,7 +6,7 @@ from contextlib import suppress
 from time import monotonic
 
 from multidnn.errors import InputError, suggestion
-from multidnn.schedule.explain import explained
+from multidnn.schedule.explanation import explained
 from multidnn.schedule.naive import naive
 from multidnn.schedule.orders import cost_of
 from multidnn.schedule.problem import Infeasible, Problem

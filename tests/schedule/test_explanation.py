@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from multidnn.schedule import Problem, Schedule, Timeline, streams
 from multidnn.schedule.exhaustive import orders_of
-from multidnn.schedule.explain import Explanation, explain
+from multidnn.schedule.explanation import Explanation, explain
 from multidnn.schedule.patterns import placements_of
 from multidnn.schedule.schedule import named_order, named_placement
 from multidnn.schedule.slowdown import Slowdown
