@@ -26,6 +26,7 @@ rule schedule:
         schedulers=HOST_SCHEDULERS,
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
+        explain=config["schedule"]["explain"],
         library=package_hash("schedule"),
     message:
         "Scheduling {wildcards.workload} on {wildcards.target}"
@@ -54,6 +55,7 @@ use rule schedule as schedule_recorded with:
         schedulers=RECORDED_SCHEDULERS,
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
+        explain=config["schedule"]["explain"],
         library=package_hash("schedule", "targets/recorded"),
 
 
@@ -73,4 +75,5 @@ use rule schedule_recorded as schedule_artifact with:
         schedulers=["artifact"],
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
+        explain=config["schedule"]["explain"],
         library=package_hash("schedule", "targets/recorded"),

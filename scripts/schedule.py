@@ -21,7 +21,10 @@ with job_log(snakemake.log[0]) as log:
         if name == "artifact":
             return schedule.artifact_schedule(problem, target)
         limits = {key: snakemake.params[key] for key in ("max_transitions", "time_limit_s")}
-        return schedule.solve(problem, name, target=target, **limits)
+        made = schedule.solve(problem, name, target=target, **limits)
+        if not snakemake.params.explain or name not in schedule.SEARCHED:
+            return made
+        return schedule.with_alternatives(problem, made, time_limit_s=limits["time_limit_s"])
 
     for name, path in zip(snakemake.params.schedulers, map(Path, snakemake.output), strict=True):
         log.info("schedule: %s: %s", workload.name, name)

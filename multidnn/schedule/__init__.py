@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multidnn.schedule.alternative import Alternatives, alternatives, with_alternatives
+    from multidnn.schedule.alternative import SEARCHED, Alternatives, alternatives, with_alternatives
     from multidnn.schedule.artifact import artifact_schedule
     from multidnn.schedule.chip import streams, whole
     from multidnn.schedule.explanation import Explanation, explain
@@ -26,6 +26,7 @@ _HOME = {
     "Instance": "workload",
     "Problem": "problem",
     "SCHEDULERS": "solving",
+    "SEARCHED": "alternative",
     "Schedule": "schedule",
     "SegmentInterval": "timeline",
     "Timeline": "timeline",
@@ -42,6 +43,7 @@ _HOME = {
 
 __all__ = [
     "SCHEDULERS",
+    "SEARCHED",
     "Activity",
     "Alternatives",
     "Deadlock",
