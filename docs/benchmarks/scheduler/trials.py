@@ -173,7 +173,7 @@ def add_options(parser: argparse.ArgumentParser, sizes: str, count: int, time_li
 
 def trials_of(options: argparse.Namespace) -> list[Trial]:
     """Return the trials that the options of `add_options` ask for."""
-    require_counts(options)
+    require_counts(options, "count", "jobs")
     return [
         Trial(size, severity, seed, options.objective, options.dependencies, options.time_limit)
         for size in map(Size.parse, options.sizes.split(","))
@@ -182,9 +182,9 @@ def trials_of(options: argparse.Namespace) -> list[Trial]:
     ]
 
 
-def require_counts(options: argparse.Namespace) -> None:
-    """Raise an `InputError` unless `--count` and `--jobs` are 1 or more."""
-    for name in ("count", "jobs"):
+def require_counts(options: argparse.Namespace, *names: str) -> None:
+    """Raise an `InputError` unless the options `names` are 1 or more."""
+    for name in names:
         if getattr(options, name) < 1:
             raise InputError(f"--{name}: found {getattr(options, name)}, expected 1 or more")
 
