@@ -65,6 +65,8 @@ def _resolved(entry: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, An
 def _shown(value: Any) -> str:
     if value in ({}, []):
         return "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return "`" + (", ".join(map(str, value)) if isinstance(value, list) else str(value)) + "`"
 
 
@@ -90,6 +92,8 @@ def _value(entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if kind == "string":
         is_name = entry["pattern"] == root["$defs"]["name"]["pattern"]
         return "a name" if is_name else str(entry["title"])
+    if kind == "boolean":
+        return "`true` or `false`"
     bounds = {"minimum": "at least", "exclusiveMinimum": "above"}
     limit = "".join(f", {word} {entry[key]}" for key, word in bounds.items() if key in entry)
     return {"integer": "whole number", "number": "number"}[kind] + limit
