@@ -7,6 +7,9 @@ from time import monotonic
 
 from multidnn.errors import InputError, suggestion
 from multidnn.schedule.explanation import explained
+from multidnn.schedule.h2h import h2h
+from multidnn.schedule.herald import herald
+from multidnn.schedule.mensa import mensa
 from multidnn.schedule.naive import naive
 from multidnn.schedule.orders import cost_of
 from multidnn.schedule.problem import Infeasible, Problem
@@ -14,8 +17,16 @@ from multidnn.schedule.schedule import Schedule, check, named_order, named_place
 from multidnn.schedule.serial import serial
 from multidnn.schedule.timeline import Order, Placement, simulate
 
-SCHEDULERS = ("serial", "naive", "haxconn", "exhaustive")
+SCHEDULERS = ("serial", "naive", "mensa", "herald", "h2h", "haxconn", "exhaustive")
 """What `solve` accepts."""
+
+_DIRECT: dict[str, Callable[[Problem], tuple[Placement, Order]]] = {
+    "serial": serial,
+    "mensa": mensa,
+    "herald": herald,
+    "h2h": h2h,
+}
+"""Those that follow a rule to one schedule; nothing to stop, nothing to prove."""
 
 NAIVE_SHARE = 0.25
 """Of haxconn's time, for the naive schedule that it starts from."""
@@ -64,9 +75,9 @@ def solve(
     bound = None
     limit = None
     settled = True
-    if scheduler in ("serial", "naive"):
-        if scheduler == "serial":
-            placement, order = serial(problem)
+    if scheduler in _DIRECT or scheduler == "naive":
+        if scheduler in _DIRECT:
+            placement, order = _DIRECT[scheduler](problem)
         else:
             placement, order, settled = naive(problem, started + time_limit_s)
         note(simulate(problem, placement, order).value(objective))

@@ -67,7 +67,7 @@ def test_mistakes_end_in_one_line_and_no_file(tmp_path: Path) -> None:
     order = {"a": [["p", 0, 0], ["q", 0, 0]], "b": [["p", 1, 1]]}
     bad.write_text(json.dumps({"placement": {"p": ["a", "a"], "q": ["a"]}, "order": order}))
     for options, message in (
-        (["--scheduler", "haxcon"], "scheduler 'haxcon' is not available; available: serial, naive, haxconn"),
+        (["--scheduler", "haxcon"], "scheduler 'haxcon' is not available; available: serial, naive, mensa, herald"),
         (["--scheduler", "whole"], "uses the chip whole"),
         (["--scheduler", "given"], "--schedule goes with --scheduler given"),
         (
