@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -29,6 +28,7 @@ from multidnn.files import write_json
 SIZE = Size(2, 10, 2, 2)
 SEVERITY = 1.3
 LARGEST_PACKAGES = 10
+_STANDARD = {name.lstrip("_") for name in sys.stdlib_module_names} | {"frozen_importlib", "zipimport"}
 
 PHASES = """
 import json, sys
@@ -51,15 +51,15 @@ print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
 """Prints the seconds of: imports, reading, the first solve, the same solve again."""
 
 
-def run(arguments: list[str], cache: Path) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Run this interpreter with numba's cache in `cache`; return the seconds from start to exit, and what it said."""
+def run(arguments: list[str], cache: Path | None) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Run this interpreter, with numba's cache in `cache` if given; return the seconds to its exit, and what it said."""
     begin = perf_counter()
     done = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
+        env=os.environ | ({} if cache is None else {"NUMBA_CACHE_DIR": str(cache)}),
     )
     seconds = perf_counter() - begin
     if done.returncode:
@@ -76,25 +76,24 @@ def import_times(text: str) -> dict[str, float]:
     return {name: total / 1000 for name, total in spent.most_common()}
 
 
-_STANDARD = {name.lstrip("_") for name in sys.stdlib_module_names} | {"frozen_importlib", "zipimport"}
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15, help="runs of each kind with the cache; 15")
     parser.add_argument("--seed", type=int, default=0, help="of the problem; 0")
+    parser.add_argument("--no-first", action="store_true", help="compile nothing: take the cache that is there")
     parser.add_argument("--out", type=Path, required=True, help="the samples, JSON")
     options = parser.parse_args()
     require_counts(options, "runs")
     head = {"size": str(SIZE), "severity": SEVERITY, "seed": options.seed, "environment": environment()}
     with TemporaryDirectory() as name:
-        folder, cache = Path(name), Path(name) / "cache"
+        folder = Path(name)
+        cache = None if options.no_first else folder / "cache"
         paths = write_files(random_problem(SIZE, SEVERITY, options.seed), folder)
         command = ["-m", "multidnn.schedule", "--scheduler", "haxconn", "--max-transitions", str(SIZE.transitions)]
         command += [part for option, path in paths.items() for part in (f"--{option}", str(path))]
         command += ["--out", str(folder / "haxconn.json")]
-        first_s, _ = run(command, cache)
+        first_s = None if cache is None else run(command, cache)[0]
         whole, bare, phases = [], [], []
         for _ in range(options.runs):
             whole.append(run(command, cache)[0])
@@ -118,7 +117,7 @@ def main() -> None:
     print_table(
         ("part", "runs", "median / worst s"),
         [
-            ("the whole command, nothing compiled yet", 1, f"{first_s:.2f}"),
+            *([] if first_s is None else [("the whole command, nothing compiled yet", 1, f"{first_s:.3f}")]),
             *((part, len(values), middle_and_worst(values, ".3f")) for part, values in parts.items()),
         ],
     )
@@ -126,7 +125,6 @@ def main() -> None:
     largest = list(imported.items())[:LARGEST_PACKAGES]
     largest.append(("everything else", sum(imported.values()) - sum(ms for _, ms in largest)))
     print_table(("package", "ms in its own modules"), [(package, f"{ms:.0f}") for package, ms in largest])
-    print(f"\nmedian of the whole command: {median(whole):.2f} s")
 
 
 if __name__ == "__main__":
