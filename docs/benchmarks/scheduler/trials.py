@@ -116,9 +116,11 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of this checkout, with a + if files that git knows differ from it; None outside a checkout."""
+    """Return the commit of this checkout, with a + if code or pins differ from it; None outside a checkout."""
     answers = []
-    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no")):
+    # not the samples: the scripts themselves rewrite them
+    code = (":/multidnn", ":/docs/benchmarks/scheduler/*.py", ":/pyproject.toml")
+    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", *code)):
         answer = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=False
         )
