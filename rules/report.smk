@@ -24,7 +24,7 @@ rule summarise:
         spec=target_spec,
         workloads=target_workload_forms,
         schedulers=target_schedulers,
-        library=package_hash("report", "schedule/workload.py"),
+        library=package_hash("report", "schedule/workload.py", "schedule/wording.py"),
     message:
         "Summarising {wildcards.target}"
     script:
@@ -41,7 +41,7 @@ use rule summarise as summarise_recorded with:
         spec=target_spec,
         workloads=target_workload_forms,
         schedulers=target_schedulers,
-        library=package_hash("report", "schedule/workload.py"),
+        library=package_hash("report", "schedule/workload.py", "schedule/wording.py"),
 
 
 rule draw_error:

@@ -21,4 +21,4 @@ with job_log(snakemake.log[0]):
         snakemake.params.schedulers,
         environment(SimpleNamespace(facts=lambda: facts)),
     )
-    write_page(Path(snakemake.output.csv), Path(snakemake.output.page))
+    write_page(Path(snakemake.output.csv), Path(snakemake.output.page), results / "schedules")

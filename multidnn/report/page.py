@@ -10,7 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_text
+from multidnn.report.explanation import read_explanations
 from multidnn.report.records import BASELINES, in_order, signed
+from multidnn.schedule.wording import HEADINGS, MEANINGS
 
 MEANING = {
     "serial": "all instances one after another on one accelerator (the paper's GPU only)",
@@ -68,14 +70,15 @@ def _block(rows: list[tables.Row], unstable: Mapping[str, float]) -> list[dict[s
     return cells
 
 
-def write_page(summary_csv: Path, out: Path) -> None:
+def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> None:
     """Write the page of `summary_csv` and its sidecar summary.json to `out`.
 
     One table per workload: predicted and measured makespan (ms), error, frames per second, ratio to the best baseline,
-    the recommended row marked, the reason below, and the schedulers that are absent with why.
+    the recommended row marked, the reason below, and the schedulers that are absent with why. Where `schedules`, the
+    folder of {workload}/{scheduler}.json, is given, what explains each placed schedule follows.
 
     Raises:
-        InputError: the table or its sidecar is missing or broken.
+        InputError: the table, its sidecar or a schedule is missing or broken.
     """
     rows = tables.read(summary_csv, tables.SUMMARY)
     path = Path(summary_csv).with_suffix(".json")
@@ -85,11 +88,14 @@ def write_page(summary_csv: Path, out: Path) -> None:
             raise InputError(f"{path}: key {key!r} is missing; delete the file to make it again")
     workloads = []
     for name in dict.fromkeys([*sidecar["instances"], *(row["workload"] for row in rows)]):
+        block = [row for row in rows if row["workload"] == name]
+        schedulers = [row["scheduler"] for row in block]
         workloads.append(
             {
                 "name": name,
                 "instances": sidecar["instances"].get(name, {}),
-                "rows": _block([row for row in rows if row["workload"] == name], sidecar["unstable"].get(name, {})),
+                "rows": _block(block, sidecar["unstable"].get(name, {})),
+                "explained": read_explanations(schedules / name, schedulers) if schedules else [],
                 "why": sidecar["recommendations"].get(name, ""),
                 "outputs_ok": sidecar["outputs_ok"].get(name),
                 "absent": sidecar["absent"].get(name, {}),
@@ -108,6 +114,8 @@ def write_page(summary_csv: Path, out: Path) -> None:
         measured=any(row["measured_median_ms"] is not None for row in rows),
         error=sidecar["prediction_error"],
         wrong=[name for name, ok in sidecar["outputs_ok"].items() if not ok],
+        headings=HEADINGS,
+        columns=MEANINGS,
         meanings={name: MEANING[name] for name in in_order({row["scheduler"] for row in rows}) if name in MEANING},
     )
     write_text(out, text)

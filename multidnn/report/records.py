@@ -196,7 +196,8 @@ def signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _check(path: Path, value: Mapping[str, Any], validator: Draft202012Validator) -> None:
+def check(path: Path, value: Mapping[str, Any], validator: Draft202012Validator) -> None:
+    """Raise an `InputError` that names the file and the key of the first thing that `validator` does not allow."""
     error = min(validator.iter_errors(value), key=lambda found: list(map(str, found.absolute_path)), default=None)
     if error is None:
         return
@@ -213,7 +214,7 @@ def read_schedule(path: Path) -> ScheduleRecord:
     """
     path = Path(path)
     value = read_json(path)
-    _check(path, value, _SCHEDULE)
+    check(path, value, _SCHEDULE)
     absent = value.get("absent")
     predicted = None if absent is not None else value["predicted"]
     return ScheduleRecord(
@@ -235,7 +236,7 @@ def read_run(path: Path) -> Run:
     """
     path = Path(path)
     value = read_json(path)
-    _check(path, value, _RUN)
+    check(path, value, _RUN)
     iterations = []
     for number, item in enumerate(value["iterations"]):
         segments = tuple(Segment(*segment) for segment in item["segments"])

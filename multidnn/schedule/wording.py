@@ -16,7 +16,9 @@ MEANINGS = {
     "idle before": "the accelerator had nothing to do before it",
     "in, out": "transition from and to another accelerator",
     "alone": "its groups with nothing beside them",
-    "contention": "what running beside others added, and who caused it, by demand",
+    "contention, slowed by": "what running beside others added; at every moment shared among them by their demand",
+    "started after": "what ended at that moment: the segment before it in its instance, an instance that it comes after, "
+    "or the segment before it on its accelerator (its turn)",
 }
 
 _SUBJECTS = {
@@ -71,27 +73,25 @@ def usage_line(accelerator: str, usage: Mapping[str, float]) -> str:
     )
 
 
+def makespan_sum(explanation: Mapping[str, Any]) -> str:
+    """The makespan as the sum of what its chain of segments spent, in ms."""
+    chain = _chain(explanation)
+    parts = [f"{_ms(total)} {text}" for text, total in _spent(chain)]
+    return f"{_ms(chain[-1]['end_ms'])} ms = {' + '.join(parts) or '0'}"
+
+
 def makespan_sentence(explanation: Mapping[str, Any]) -> str:
     """Which chain of segments decides the makespan, and what its time consists of."""
-    named = {(s["instance"], s["first"], s["last"]): s for s in explanation["segments"]}
-    chain = [named[instance, first, last] for instance, first, last in explanation["critical_chain"]]
-    parts = []
-    for text, total in (
-        ("groups alone", sum(s["standalone_ms"] for s in chain)),
-        ("transitions", sum(s["in_ms"] + s["out_ms"] for s in chain)),
-        ("contention", sum(s["contention_ms"] for s in chain)),
-    ):
-        if total > 0:
-            parts.append(f"{_ms(total)} ms {text}")
+    chain = _chain(explanation)
     caused: dict[str, float] = {}
     for segment in chain:
         for name, ms in segment["caused_by"].items():
             caused[name] = caused.get(name, 0.0) + ms
     causes = ", ".join(f"{name} {_ms(ms)}" for name, ms in _largest(caused))
     path = ", ".join(f"{segment_name(s['instance'], s['first'], s['last'])} on {s['accelerator']}" for s in chain)
-    return (
-        f"The makespan of {_ms(chain[-1]['end_ms'])} ms is decided by {path}: {_listed(parts) or 'no time at all'}"
-        + (f" (caused by {causes})." if causes else ".")
+    parts = _listed(f"{_ms(total)} ms {text}" for text, total in _spent(chain))
+    return f"The makespan of {_ms(chain[-1]['end_ms'])} ms is decided by {path}: {parts or 'no time at all'}" + (
+        f" (caused by {causes})." if causes else "."
     )
 
 
@@ -115,20 +115,20 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
             changed = {
                 name: groups for name, groups in answer["placement"].items() if groups != content["placement"][name]
             }
-            text += f" It has {placement_text(changed)}."
+            text += f" There: {placement_text(changed)}."
         said.append(f"{subject}: {text}")
     return said
 
 
 def placement_text(placement: Mapping[str, Sequence[str]]) -> str:
-    """A placement in one line: per instance its segments, such as ``p: 0-3 on gpu, 4-9 on dla``."""
+    """A placement in one line: per instance its segments, such as ``p 0-3 on gpu, 4-9 on dla``."""
     texts = []
     for instance, groups in placement.items():
         runs = []
         for accelerator, members in groupby(enumerate(groups), key=lambda entry: entry[1]):
             indices = [group for group, _ in members]
             runs.append(f"{_span(indices[0], indices[-1])} on {accelerator}")
-        texts.append(f"{instance}: {', '.join(runs)}")
+        texts.append(f"{instance} {', '.join(runs)}")
     return "; ".join(texts)
 
 
@@ -137,23 +137,37 @@ def segment_name(instance: str, first: int, last: int) -> str:
     return f"{instance} {_span(first, last)}"
 
 
+def _chain(explanation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The segments of the critical chain; from time 0 to the makespan without a gap."""
+    named = {(s["instance"], s["first"], s["last"]): s for s in explanation["segments"]}
+    return [named[instance, first, last] for instance, first, last in explanation["critical_chain"]]
+
+
+def _spent(segments: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """What the segments spent their time on, in ms, without what took none."""
+    spent = {
+        "groups alone": sum(s["standalone_ms"] for s in segments),
+        "transitions": sum(s["in_ms"] + s["out_ms"] for s in segments),
+        "contention": sum(s["contention_ms"] for s in segments),
+    }
+    return [(text, total) for text, total in spent.items() if total > 0]
+
+
 def _answer(objective: str, chosen: float, key: str, answer: Mapping[str, Any], seconds: float) -> str:
     better, proved = answer["better_pct"], answer["status"] == "optimal"
     if better is None:
         return f"{_value(objective, answer['value'])}, where the chosen schedule takes no time."
-    if abs(better) > _NOTHING_PCT:
-        text = f"{_value(objective, answer['value'])}, {_compared(objective, better)}" + (", proved" if proved else "")
-    elif key == "one_more":
-        text = "proved no gain" if proved else "no gain found"
+    if key == "one_more" and abs(better) <= _NOTHING_PCT:
+        text = "proved no gain" if proved else f"no gain found in {seconds:.3g} s"
     else:
-        text = "just as good" + (", proved" if proved else "")
-    if not proved:
-        text += f", the best found in {seconds:.3g} s"
-        if answer["bound"] is None:
-            text += "; nothing is proved"
-        else:
-            possible = 100 * (chosen - answer["bound"]) / chosen * (1 if objective == "latency" else -1)
-            text += f"; {_compared(objective, possible)} is not ruled out"
+        text = "just as good" if abs(better) <= _NOTHING_PCT else _value(objective, answer["value"])
+        text += f", {_compared(objective, better)}" if abs(better) > _NOTHING_PCT else ""
+        text += ", proved" if proved else f", the best found in {seconds:.3g} s"
+    if not proved and answer["bound"] is None:
+        text += "; nothing is proved"
+    elif not proved:
+        possible = 100 * (chosen - answer["bound"]) / chosen * (1 if objective == "latency" else -1)
+        text += f"; one {_compared(objective, possible)} is not ruled out"
     if key != "one_more" and better > _NOTHING_PCT:
         text += ". The chosen schedule is not the best one: give the scheduler more time"
     return text + "."
@@ -182,6 +196,8 @@ def _span(first: int, last: int) -> str:
 
 
 def _ms(value: float) -> str:
+    if 0 < value < 0.0005:
+        return "<0.001"
     return f"{value:.3f}" if value else "0"
 
 
