@@ -29,7 +29,7 @@ def exhaustive(
     costs = [problem.costs(i) for i in range(len(problem.instances))]
     if not all(count_placements(network, max_transitions) for network in costs):
         return True
-    for placement in _product([partial(placements_of, network, max_transitions) for network in costs]):
+    for placement in lazy_product([partial(placements_of, network, max_transitions) for network in costs]):
         for order in orders_of(placement, len(problem.accelerators)):
             if out_of_time():
                 return False
@@ -52,16 +52,16 @@ def orders_of(placement: Placement, accelerators: int) -> Iterator[Order]:
         ]
         for a in range(accelerators)
     ]
-    yield from _product([partial(_merges, chains) for chains in own])
+    yield from lazy_product([partial(_merges, chains) for chains in own])
 
 
-def _product(makers: Sequence[Callable[[], Iterable[_T]]]) -> Iterator[tuple[_T, ...]]:
+def lazy_product(makers: Sequence[Callable[[], Iterable[_T]]]) -> Iterator[tuple[_T, ...]]:
     """As `itertools.product`, without listing anything first: lists this long would outlast the time limit."""
     if not makers:
         yield ()
         return
     for first in makers[0]():
-        for rest in _product(makers[1:]):
+        for rest in lazy_product(makers[1:]):
             yield (first, *rest)
 
 

@@ -10,11 +10,13 @@ incumbent, because every constraint it holds is a bound on all schedules or a re
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_forms
+from multidnn.schedule.exhaustive import lazy_product
 from multidnn.schedule.limits import earliest_finishes, limits
 from multidnn.schedule.orders import CHECK_NODES, HURRIED_NODES, OrderSearch, below, cost_of
 from multidnn.schedule.patterns import Pattern, count_placements, pattern_of, patterns, placements_of
@@ -45,8 +47,12 @@ class HaxConn:
         max_transitions: int | None,
         deadline: float,
         improved: Callable[[Incumbent], None],
+        exclude: Collection[Placement] = (),
     ) -> None:
-        """Prepare a run that stops at `deadline` (monotonic seconds) and calls `improved` at each better schedule."""
+        """Prepare a run that stops at `deadline` (monotonic seconds) and calls `improved` at each better schedule.
+
+        It is as if the placements `exclude` were not allowed; the bound holds for the others.
+        """
         self._problem = problem
         self._limit = max_transitions
         self._started = monotonic()
@@ -54,6 +60,7 @@ class HaxConn:
         # the search leaves some of the time for the bound
         self._stop = deadline - BOUND_SHARE * (deadline - self._started)
         self._improved = improved
+        self._excluded = frozenset(exclude)
         self._search = OrderSearch(problem, self._stop)
         self._settled: list[tuple[tuple[int, ...], Placement]] = []
         self._best: Incumbent | None = None
@@ -63,13 +70,15 @@ class HaxConn:
         """Search from the schedules `starts`, to the proof or the deadline.
 
         Raises:
-            Infeasible: no placement keeps to `max_transitions`.
+            Infeasible: no placement keeps to `max_transitions`, or every one is excluded.
         """
         earliest = earliest_finishes(self._problem, self._limit)
         for i, end in enumerate(earliest):
             if end == math.inf:
                 raise Infeasible(f"{self._problem.instances[i]} needs more than {self._limit} transitions")
         for placement, order in starts:
+            if placement in self._excluded:
+                continue
             value = simulate(self._problem, placement, order).value(self._problem.workload.objective)
             self._better(cost_of(self._problem.workload.objective, value), placement, order)
         if self._best is None:
@@ -98,7 +107,11 @@ class HaxConn:
         return self._best, proved
 
     def _any_placement(self) -> Placement:
-        return tuple(next(placements_of(self._problem.costs(i), self._limit)) for i in self._instances())
+        choices = [partial(placements_of, self._problem.costs(i), self._limit) for i in self._instances()]
+        found = next((placement for placement in lazy_product(choices) if placement not in self._excluded), None)
+        if found is None:
+            raise Infeasible("there is no other placement")
+        return found
 
     def _out_of_time(self) -> bool:
         return monotonic() > self._stop
@@ -113,10 +126,13 @@ class HaxConn:
 
     def _try(self, chosen: Sequence[Pattern]) -> bool:
         """Find the placement's best order if it beats the incumbent, and make it the incumbent."""
+        groups = tuple(pattern.groups for pattern in chosen)
+        if groups in self._excluded:
+            return False
         found = self._search.best(chosen, math.inf if self._best is None else self._best.cost)
         if found is None:
             return False
-        return self._better(found[0], tuple(pattern.groups for pattern in chosen), found[1])
+        return self._better(found[0], groups, found[1])
 
     def _better(self, cost: float, placement: Placement, order: Order) -> bool:
         """Make this the incumbent if it beats it."""

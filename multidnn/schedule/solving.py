@@ -1,8 +1,9 @@
 """The one entrance to the schedulers: by name, with a time limit, to a schedule that the simulator has checked."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
 from multidnn.errors import InputError, suggestion
@@ -45,6 +46,7 @@ def solve(
     max_transitions: int | None = None,
     time_limit_s: float = 30.0,
     on_incumbent: Report | None = None,
+    exclude: Collection[Placement] = (),
 ) -> Schedule:
     """Schedule `problem`.
 
@@ -57,12 +59,15 @@ def solve(
         time_limit_s: haxconn, exhaustive and naive stop here with the best so far, status "feasible"; naive then
             says so under the key ``stopped`` of its file.
         on_incumbent: see `Report`.
+        exclude: placements by index that haxconn must not return; the bound holds for the others.
 
     Raises:
         Infeasible: no schedule of this kind exists; the message is the reason.
         InputError: the scheduler is unknown, or nothing was found within the time limit.
     """
     require_scheduler(scheduler)
+    if exclude and scheduler != "haxconn":
+        raise ValueError(f"only haxconn can exclude placements, found {scheduler}")
     started = monotonic()
     objective = problem.workload.objective
     incumbents: list[tuple[float, float]] = []
@@ -83,7 +88,7 @@ def solve(
         note(simulate(problem, placement, order).value(objective))
     else:
         limit = max_transitions
-        run = _haxconn if scheduler == "haxconn" else _exhaustive
+        run = partial(_haxconn, exclude=exclude) if scheduler == "haxconn" else _exhaustive
         placement, order, bound = run(problem, max_transitions, started + time_limit_s, note)
     # whatever found it, what is written is what the simulator says of the checked names
     names = named_placement(problem, placement), named_order(problem, order)
@@ -131,12 +136,16 @@ def require_scheduler(scheduler: str, *also: str) -> None:
 
 
 def _haxconn(
-    problem: Problem, max_transitions: int | None, deadline: float, note: Callable[[float], None]
+    problem: Problem,
+    max_transitions: int | None,
+    deadline: float,
+    note: Callable[[float], None],
+    exclude: Collection[Placement],
 ) -> tuple[Placement, Order, float | None]:
     from multidnn.schedule.haxconn import HaxConn
 
     sign = cost_of(problem.workload.objective, 1.0)
-    run = HaxConn(problem, max_transitions, deadline, lambda found: note(sign * found.cost))
+    run = HaxConn(problem, max_transitions, deadline, lambda found: note(sign * found.cost), exclude)
     starts = []
     with suppress(Infeasible):
         starts.append(serial(problem))
