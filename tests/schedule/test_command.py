@@ -218,3 +218,31 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, multidnn.schedule; print([m for m in ('z3', 'numpy', 'pandas', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_explain_prints_where_the_time_goes_and_adds_the_alternatives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from multidnn.schedule.__main__ import main
+
+    paths = write_files(_problem(), tmp_path)
+    arguments = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    out = tmp_path / "s.json"
+    main([*arguments, "--scheduler", "haxconn", "--max-transitions", "0", "--out", str(out), "--explain"])
+    content = json.loads(out.read_text())
+    printed = capsys.readouterr().out
+    assert list(content) == [*KEYS, "alternatives"]
+    assert content["alternatives"]["no_transitions"] is None
+    more = solve(_problem(), "exhaustive", max_transitions=1)
+    assert content["alternatives"]["one_more"]["value"] == pytest.approx(more.value)
+    for segment in content["explanation"]["segments"]:
+        assert f"{segment['end_ms']:.3f}" in printed
+    assert f"The makespan of {content['value']:.3f} ms is decided by " in printed
+    assert "Best other placement: " in printed
+    assert "One more transition per instance: " in printed
+    # a baseline is explained, and claims nothing that alternatives could be asked of
+    main([*arguments, "--scheduler", "serial", "--out", str(out), "--explain"])
+    assert "Best other placement" not in capsys.readouterr().out
+    assert list(json.loads(out.read_text())) == KEYS
+    main([*arguments, "--scheduler", "serial", "--out", str(out)])
+    assert capsys.readouterr().out.count("\n") == 1
