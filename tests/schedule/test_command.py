@@ -185,7 +185,7 @@ def test_whole_adds_up_and_streams_predicts_nothing(tmp_path: Path) -> None:
 
 def test_an_instance_without_time_has_no_throughput() -> None:
     built = problem({"x": network([[0.0]])}, [("p", "x", ())], [FLAT], "throughput")
-    for scheduler in ("serial", "naive", "haxconn", "exhaustive"):
+    for scheduler in ("serial", "naive", "mensa", "herald", "h2h", "haxconn", "exhaustive"):
         with pytest.raises(InputError, match="takes no time at all"):
             solve(built, scheduler)
     assert solve(built.with_objective("latency"), "haxconn").value == 0.0

@@ -175,7 +175,7 @@ def test_what_to_measure_changes_no_number() -> None:
 
 def test_recorded_leaves_out_what_needs_the_chip_whole() -> None:
     checked = settings.validate(default_config(), ROOT)
-    assert settings.schedulers_of_kind(checked, "recorded") == ["serial", "naive", "haxconn"]
+    assert settings.schedulers_of_kind(checked, "recorded") == ["serial", "naive", "mensa", "herald", "h2h", "haxconn"]
     assert settings.schedulers_of_kind(checked, "host") == checked["schedule"]["schedulers"]
 
 
@@ -195,7 +195,7 @@ def _keys(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [path, *(found for key, entry in value.items() for found in _keys(entry, (*path, key)))]
 
 
-NAMED = {"networks", "targets", "workloads", "accelerators", "instances"}
+NAMED = {"networks", "targets", "workloads", "accelerators", "instances", "join"}
 FIXED = [path for path in _keys(default_config()) if not path or path[-1] not in NAMED]
 
 

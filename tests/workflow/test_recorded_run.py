@@ -37,7 +37,8 @@ def test_summary_holds_predictions_and_recommends_nothing(finished: Project) -> 
     predicted = {row["scheduler"]: row["predicted_ms"] for row in rows if row["workload"] == "googlenet+alexnet"}
     # the sums of the recorded GPU times: 1.72 ms and 1.79 ms
     assert predicted["serial"] == pytest.approx(3.51)
-    assert predicted["haxconn"] <= min(predicted["serial"], predicted["naive"])
+    baselines = {name: predicted[name] for name in ("serial", "naive", "mensa", "herald", "h2h")}
+    assert predicted["haxconn"] <= min(baselines.values())
     assert "artifact" in predicted
     assert not any(row["recommended"] or row["measured_median_ms"] for row in rows)
 
@@ -88,7 +89,7 @@ def test_report_is_one_file_with_every_item(finished: Project) -> None:
     ):
         assert item in page
     assert "2. Timelines" in page
-    for scheduler in ("serial", "naive", "haxconn", "artifact"):
+    for scheduler in ("serial", "naive", "mensa", "herald", "h2h", "haxconn", "artifact"):
         assert re.search(rf'"labels": {{"workload": "googlenet\+alexnet", "scheduler": "{scheduler}"}}', page)
 
 
