@@ -41,6 +41,7 @@ include: "rules/contention.smk"
 include: "rules/recorded.smk"
 include: "rules/schedule.smk"
 include: "rules/run.smk"
+include: "rules/dynamic.smk"
 include: "rules/report.smk"
 
 
@@ -91,6 +92,11 @@ rule schedules:
 rule runs:
     input:
         measured(TARGET, "runs"),
+
+
+rule dynamic:
+    input:
+        asked_dynamic(TARGET),
 
 
 rule report:

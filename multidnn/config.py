@@ -43,18 +43,35 @@ def validate(config: Mapping[str, Any], root: Path, files: Sequence[Path] = ()) 
     for path, message in _broken_references(checked):
         raise InputError(_place(checked, path, files) + message)
     for name in checked["workloads"]:
-        _workload(checked, name, _place(checked, ("workloads", name), files).rstrip(": "))
+        _workload(workload_dict(checked, name), _place(checked, ("workloads", name), files))
+    for name in checked["dynamic"]["workloads"]:
+        _workload(dynamic_dict(checked, name), _place(checked, ("dynamic", "workloads", name), files))
     return checked
 
 
 def workload_dict(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The list form (that of a workload file) of ``workloads: name`` in a validated configuration."""
     entry = config["workloads"][name]
-    instances = [
-        {"name": instance, "network": spec["network"], "after": list(spec["after"])}
-        for instance, spec in entry["instances"].items()
+    return {"name": name, "objective": entry["objective"], "instances": _listed(entry["instances"])}
+
+
+def dynamic_dict(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The list form of a workload of ``dynamic: workloads``, with the instances that join it behind its own."""
+    own = workload_dict(config, name)
+    return {**own, "instances": [*own["instances"], *_listed(config["dynamic"]["workloads"][name]["join"])]}
+
+
+def _listed(instances: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "network": spec["network"], "after": list(spec["after"])} for name, spec in instances.items()
     ]
-    return {"name": name, "objective": entry["objective"], "instances": instances}
+
+
+def dynamic_workloads(config: Mapping[str, Any], target: str) -> list[str]:
+    """Workloads that run on `target` while they are being solved, in order."""
+    if config["targets"][target]["kind"] != "host":
+        return []
+    return [name for name in config["dynamic"]["workloads"] if name in target_workloads(config, target)]
 
 
 def target_workloads(config: Mapping[str, Any], target: str) -> list[str]:
@@ -103,10 +120,10 @@ def group_options(config: Mapping[str, Any], network: str) -> dict[str, Any]:
     return {"count": own.get("count", config["groups"].get("count")), "starts": own.get("starts")}
 
 
-def _workload(config: Mapping[str, Any], name: str, place: str) -> None:
+def _workload(listed: Mapping[str, Any], place: str) -> None:
     from multidnn.schedule.workload import Workload
 
-    Workload.from_dict(workload_dict(config, name), place)
+    Workload.from_dict(listed, place.rstrip(": "))
 
 
 def _first_schema_error(config: Any, schema: Mapping[str, Any]) -> tuple[KeyPath, str] | None:
@@ -202,6 +219,12 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
         for instance, spec in entry["instances"].items():
             path = ("workloads", name, "instances", instance, "network")
             yield from _unknown(path, spec["network"], networks, "networks")
+    joining = {name: entry["join"] for name, entry in config["dynamic"]["workloads"].items()}
+    for name, join in joining.items():
+        yield from _unknown(("dynamic", "workloads", name), name, workloads, "workloads")
+        for instance, spec in join.items():
+            place = ("dynamic", "workloads", name, "join", instance, "network")
+            yield from _unknown(place, spec["network"], networks, "networks")
     for target, spec in targets.items():
         if target in RESERVED_TARGETS:
             yield ("targets", target), f"the name {target!r} is reserved, as results/{target} holds all networks"
@@ -211,7 +234,8 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
             yield from _unknown(("targets", target, "workloads", i), name, workloads, "workloads")
         profiled = target_networks(config, target)
         for name in target_workloads(config, target):
-            for instance in workloads[name]["instances"].values():
+            joins = joining[name] if name in dynamic_workloads(config, target) else {}
+            for instance in (*workloads[name]["instances"].values(), *joins.values()):
                 if instance["network"] not in profiled:
                     message = f"workload {name!r} needs network {instance['network']!r}, found: {', '.join(profiled)}"
                     yield ("targets", target, "networks"), message

@@ -40,6 +40,7 @@ def _rows(schema: Mapping[str, Any], root: Mapping[str, Any], prefix: str) -> It
 
 def _named(entry: Mapping[str, Any], root: Mapping[str, Any], path: str) -> Iterator[str]:
     """Rows below a name that the user chooses; a target has other keys for each kind."""
+    entry = _resolved(entry, root)
     branches = [_resolved(branch["then"], root) for branch in entry.get("allOf", ())]
     for branch in branches:
         yield f"| | | | **{branch['title']}.** {branch['description']} |"
@@ -82,7 +83,9 @@ def _value(entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if kind == "object":
         inner = entry.get("additionalProperties")
         return (
-            f"each {_value(inner, root)}" if isinstance(inner, Mapping) and inner["type"] == "string" else "keys below"
+            f"each {_value(inner, root)}"
+            if isinstance(inner, Mapping) and _resolved(inner, root)["type"] == "string"
+            else "keys below"
         )
     if kind == "array":
         item = _value(_resolved(entry["items"], root), root)

@@ -9,7 +9,18 @@ from multidnn.hashing import package_hash
 from multidnn.logs import errors_since, unfinished
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-CAPTIONS = ["workflow", "summary", "error", "timeline", "layers", "transitions", "emc", "contention", "trace"]
+CAPTIONS = [
+    "workflow",
+    "summary",
+    "error",
+    "timeline",
+    "layers",
+    "transitions",
+    "emc",
+    "contention",
+    "trace",
+    "dynamic",
+]
 CONVOLUTIONS = [f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)]
 
 
@@ -33,9 +44,14 @@ HOST = _any_of(settings.targets_of_kind(config, "host"))
 RECORDED = _any_of(settings.targets_of_kind(config, "recorded"))
 SAMPLING = {**config["measure"], "seed": config["seed"]}
 RUNNING = {**config["run"], "seed": config["seed"]}
+RUNNING_DYNAMIC = {
+    **{key: config["dynamic"][key] for key in ("min_iterations", "budget_s", "cost_iterations")},
+    "seed": config["seed"],
+}
 HOST_SCHEDULERS = settings.schedulers_of_kind(config, "host")
 RECORDED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
 ARTIFACT = _any_of(settings.artifact_workloads(config))
+DYNAMIC = _any_of(config["dynamic"]["workloads"])
 NOT_ARTIFACT = _any_of([load for load in config["workloads"] if load not in settings.artifact_workloads(config)])
 
 
@@ -88,6 +104,14 @@ def workload_form(wildcards):
     return settings.workload_dict(config, wildcards.workload)
 
 
+def dynamic_form(wildcards):
+    return settings.dynamic_dict(config, wildcards.workload)
+
+
+def joining_instances(wildcards):
+    return list(config["dynamic"]["workloads"][wildcards.workload]["join"])
+
+
 def target_workload_forms(wildcards):
     return [settings.workload_dict(config, name) for name in settings.target_workloads(config, wildcards.target)]
 
@@ -138,6 +162,18 @@ def workload_network_files(wildcards):
 
 def workload_network_models(wildcards):
     return expand("results/networks/{network}/models", network=_used_networks(wildcards.workload))
+
+
+def _dynamic_networks(workload):
+    return list(dict.fromkeys(entry["network"] for entry in settings.dynamic_dict(config, workload)["instances"]))
+
+
+def dynamic_network_files(wildcards):
+    return expand("results/networks/{network}/network.json", network=_dynamic_networks(wildcards.workload))
+
+
+def dynamic_network_models(wildcards):
+    return expand("results/networks/{network}/models", network=_dynamic_networks(wildcards.workload))
 
 
 def target_schedules(wildcards):
@@ -202,10 +238,32 @@ def runs_of(target):
     )
 
 
+def dynamic_of(target):
+    """Files and figures of the workloads that run on `target` while they are being solved."""
+    return expand(
+        ["results/{target}/dynamic/{workload}.json", "results/{target}/figures/dynamic/{workload}.svg"],
+        target=target,
+        workload=settings.dynamic_workloads(config, target),
+    )
+
+
+def asked_dynamic(target):
+    """`dynamic_of`; on a target that has a machine but no such workload, asking for it is a mistake as well."""
+    if _kind(target) == "host" and not dynamic_of(target):
+
+        def refuse(wildcards):
+            with exit_on_input_error():
+                raise InputError(f"dynamic: target {target!r} has none of the workloads under dynamic.workloads")
+
+        return refuse
+    return measured(target, "dynamic")
+
+
 def measured(target, what):
     """Files that only a target with a machine behind it has; asking another for them is a mistake."""
     if _kind(target) == "host":
-        return runs_of(target) if what == "runs" else table_of(target, what)
+        files = {"runs": runs_of, "dynamic": dynamic_of}
+        return files[what](target) if what in files else table_of(target, what)
 
     def refuse(wildcards):
         hosts = settings.targets_of_kind(config, "host")
@@ -233,6 +291,10 @@ def report_items_of(target):
         *expand(
             f"{figures}/timelines/{{load}}.svg",
             load=settings.target_workloads(config, target),
+        ),
+        *expand(
+            f"{figures}/dynamic/{{load}}.svg",
+            load=settings.dynamic_workloads(config, target),
         ),
         *per_schedule("results/{target}/traces/{workload}/{scheduler}.json", target),
     ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from multidnn.errors import InputError
 from multidnn.schedule.problem import Infeasible, NetworkCosts, Problem
-from multidnn.schedule.schedule import NamedOrder, NamedPlacement, Schedule, evaluate, predicted
+from multidnn.schedule.schedule import NamedOrder, NamedPlacement, Schedule, check, evaluate, predicted
 from multidnn.schedule.solving import solve
 from multidnn.schedule.timeline import Deadlock, Timeline, segments_of
 from multidnn.schedule.workload import Instance
@@ -41,6 +41,15 @@ def first_schedule(problem: Problem, max_transitions: int | None) -> Schedule:
     assert naive.placement is not None
     assert naive.order is not None
     return _schedule(problem, naive.placement, naive.order, max_transitions)
+
+
+def given(problem: Problem, schedule: Schedule, max_transitions: int | None) -> Schedule:
+    """A placed schedule of any scheduler as one to begin with; `InputError` if it does not fit."""
+    if schedule.placement is None or schedule.order is None:
+        raise InputError(f"schedule {schedule.scheduler!r} places nothing, so a dynamic run cannot begin with it")
+    place = f"schedule {schedule.scheduler!r} of workload {problem.workload.name!r}"
+    check(problem, schedule.placement, schedule.order, max_transitions, place)
+    return _schedule(problem, schedule.placement, schedule.order, max_transitions)
 
 
 def left(problem: Problem, schedule: Schedule, name: str, max_transitions: int | None) -> Schedule:

@@ -18,7 +18,16 @@ from numpy.typing import ArrayLike
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.runtime.background_solver import SEARCH, Answer, BackgroundSolver, Task
-from multidnn.runtime.changes import SCHEDULER, first_schedule, instance_of, joined, left, require_place, restricted
+from multidnn.runtime.changes import (
+    SCHEDULER,
+    first_schedule,
+    given,
+    instance_of,
+    joined,
+    left,
+    require_place,
+    restricted,
+)
 from multidnn.runtime.runner import Iteration, Runner, Values
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule
@@ -71,7 +80,8 @@ class DynamicRunner:
     Every call of `iterate` runs each instance of the workload of that moment once, from its first to its last group.
     Between two calls the best schedule that the solver has found by then is taken up, and instances join or leave.
     The solver is a process of its own that uses only the processor time that nothing else wants. If it dies, the
-    workload runs on under the best schedule so far.
+    workload runs on under the best schedule so far. After a change the search begins from that schedule, changed as
+    little as possible, or from the best one of an earlier time with the same instances.
 
     Args:
         target: an opened target that can run.
@@ -117,7 +127,10 @@ class DynamicRunner:
         for instance in self._present:
             _require_present(instance, [other.name for other in self._present])
         self._problem = restricted(problem, self._present)
-        self._best = self._named(start or first_schedule(self._problem, max_transitions))
+        if start is None:
+            self._best = self._named(first_schedule(self._problem, max_transitions))
+        else:
+            self._best = self._named(given(self._problem, start, max_transitions))
         self._wanted = [instance.name for instance in self._present]
         self._changes: list[tuple[str, str]] = []
         self._lock = Lock()
@@ -125,6 +138,8 @@ class DynamicRunner:
         self._iterations = 0
         self._task = 0
         self._solving = False
+        # the best schedule of each workload that was left, for when it comes back
+        self._known: dict[frozenset[Instance], Schedule] = {}
         self.schedules: list[Schedule] = []
         self.events: list[Event] = []
         # first, so that its libraries load while the engines do
@@ -257,7 +272,10 @@ class DynamicRunner:
             self._change(kind, name)
         if changes:
             self._ask()
-        if self._best is not self.schedules[-1]:
+        if _same(self._best, self.schedules[-1]):
+            # perhaps with a bound that is new
+            self.schedules[-1] = self._best
+        else:
             self._adopt()
 
     def _ask(self) -> None:
@@ -291,6 +309,7 @@ class DynamicRunner:
             _log.warning("dynamic: the solver gave up: %s; the run goes on", answer.reason)
             return
         status, bound = (found.status, found.bound) if found is not None else ("feasible", None)
+        self._best = replace(self._best, status=status, bound=bound)
         if status == "optimal":
             self._say("optimal", at, value=self._best.value, bound=bound)
         self._say("solver_done", at, status=status, value=self._best.value, bound=bound)
@@ -298,6 +317,7 @@ class DynamicRunner:
     def _change(self, kind: str, name: str) -> None:
         """Change workload, problem and best schedule; the solver is told once all changes are made."""
         began = monotonic()
+        self._known[frozenset(self._present)] = self._best
         if kind == "join":
             self._present = (*self._present, instance_of(self._all.workload.instances, name))
         else:
@@ -309,7 +329,13 @@ class DynamicRunner:
         self._problem = restricted(self._all, self._present)
         derive = joined if kind == "join" else left
         self._best = self._named(derive(self._problem, self._best, name, self._max_transitions))
-        facts: dict[str, Any] = {"instances": list(self.instances), "value": self._best.value}
+        known = self._known.get(frozenset(self._present))
+        remembered = known is not None and _gains(known, self._best)
+        if known is not None and remembered:
+            # proved or not, what was proved is said again by the search that begins now
+            self._best = replace(known, status="feasible", bound=None)
+        facts: dict[str, Any] = {"value": self._best.value, "remembered": remembered}
+        facts["instances"] = list(self.instances)
         self._say(kind, instance=name, **facts, took_ms=1e3 * (monotonic() - began))
 
     def _adopt(self) -> None:
@@ -335,6 +361,10 @@ def _require_present(instance: Instance, present: Sequence[str]) -> None:
     missing = [name for name in instance.after if name not in present]
     if missing:
         raise InputError(f"instance {instance.name!r} waits for {', '.join(missing)}, which must be there first")
+
+
+def _same(one: Schedule, other: Schedule) -> bool:
+    return (one.placement, one.order) == (other.placement, other.order)
 
 
 def _gains(found: Schedule, best: Schedule) -> bool:

@@ -20,7 +20,7 @@ import pytest
 
 from multidnn.errors import InputError
 from multidnn.runtime.background_solver import Answer, BackgroundSolver, Task
-from multidnn.runtime.changes import first_schedule, joined, left, restricted
+from multidnn.runtime.changes import first_schedule, given, joined, left, restricted
 from multidnn.runtime.dynamic import DynamicIteration, DynamicRunner
 from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
 from multidnn.schedule import Problem, Schedule, Workload, evaluate, solve
@@ -193,6 +193,44 @@ def test_every_adopted_schedule_is_better_than_the_one_before_and_counts_from_th
     (incumbent,) = (event for event in runner.events if event.kind == "incumbent")
     assert 0.3 <= incumbent.time_s <= adopted.time_s
     assert incumbent.facts["value"] == adopted.facts["value"] == optimum.value
+
+
+@two_cores
+def test_a_workload_that_comes_back_begins_with_its_own_best_schedule(
+    opened: Callable[..., DynamicRunner], reference: Reference, pool: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = solve(restricted(pool, pool.workload.instances[:2]), "serial")
+    # what is left after leaving happens to be as good here, so it is made worse
+    monkeypatch.setattr("multidnn.runtime.dynamic.left", lambda problem, *_: given(problem, serial, 2))
+    runner = opened("optimum_after_a_while", start=serial)
+    run = Checked(runner, reference)
+    run.until_solved("alpha", "beta")
+    best = runner.schedule
+    assert runner.schedules[0].order == serial.order
+    assert (best.status, best.bound) == ("optimal", pytest.approx(best.value))
+    runner.join("last")
+    run.until_solved("alpha", "beta", "last")
+    runner.leave("last")
+    run.iterate("alpha", "beta")
+    (join,), (leave,) = ([e for e in runner.events if e.kind == kind] for kind in ("join", "leave"))
+    assert not join.facts["remembered"]
+    assert leave.facts["remembered"]
+    assert (runner.schedule.placement, runner.schedule.order) == (best.placement, best.order)
+    assert runner.schedule.status == "feasible"
+
+
+def test_a_schedule_that_cannot_begin_is_refused(pool: Problem) -> None:
+    both = restricted(pool, pool.workload.instances[:2])
+    best = solve(both, "haxconn", max_transitions=2)
+    assert given(both, best, 2).value == pytest.approx(best.value)
+    for schedule, words in (
+        (replace(best, order=None), "'haxconn' places nothing"),
+        (replace(best, placement={"alpha": ["ort"] * 4}), "placement: 'beta' is missing"),
+    ):
+        with pytest.raises(InputError, match=words):
+            given(both, schedule, 2)
+    with pytest.raises(InputError, match="1 transitions, at most 0 are allowed"):
+        given(both, best, 0)
 
 
 @two_cores

@@ -11,7 +11,15 @@ import yaml
 
 from tests.workflow.conftest import ROOT, Project, default_config
 
-MEASURING = {"profile_layers", "profile_transitions", "profile_whole", "profile_emc", "characterise", "run"}
+MEASURING = {
+    "profile_layers",
+    "profile_transitions",
+    "profile_whole",
+    "profile_emc",
+    "characterise",
+    "run",
+    "run_dynamic",
+}
 
 
 def test_default_target_on_the_host(project: Project) -> None:
@@ -43,9 +51,7 @@ def test_results_that_are_kept_are_made_again_after_a_failure() -> None:
 
 
 def test_report_follows_its_captions() -> None:
-    text = (ROOT / "rules" / "report.smk").read_text(encoding="utf-8") + (ROOT / "Snakefile").read_text(
-        encoding="utf-8"
-    )
+    text = "".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("rules/*.smk"), ROOT / "Snakefile"])
     used = set(re.findall(r'report/(\w+)\.rst"', text))
     (listed,) = re.findall(r"CAPTIONS = \[(.*?)\]", (ROOT / "rules" / "common.smk").read_text(), re.DOTALL)
     assert set(re.findall(r'"(\w+)"', listed)) == used == {path.stem for path in ROOT.glob("report/*.rst")}
@@ -76,6 +82,10 @@ def test_one_line_makes_an_onnx_file_a_network(project: Project) -> None:
         (
             ("-n", "--config", "target=recorded", "--", "runs"),
             r"runs: target 'recorded' is of kind recorded: .*: host$",
+        ),
+        (
+            ("-n", "--config", "target=recorded", "--", "dynamic"),
+            r"dynamic: target 'recorded' is of kind recorded: .*: host$",
         ),
         (("-n", "--config", "target=hosts"), r"--config: target: 'hosts' is not in `targets`.*did you mean 'host'"),
         (("-n", "--configfile", "over.yaml"), r"over.yaml:2: run.budget: unknown key, .*did you mean 'budget_s'"),
