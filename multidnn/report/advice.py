@@ -37,7 +37,8 @@ def _baseline(best: str, medians: Mapping[str, float], schedules: Mapping[str, S
     behind = 100 * (medians["haxconn"] / medians[best] - 1)
     ours, theirs = schedules["haxconn"], schedules[best]
     if ours.placement == theirs.placement:
-        return f"{best} is enough: haxconn chose the same placement, so moving between accelerators does not pay here."
+        staying = "" if ours.transitions else ", so moving between accelerators does not pay here"
+        return f"{best} is enough: haxconn chose the same placement{staying}."
     text = f"{best} measured fastest; haxconn is {behind:.1f} % slower"
     if ours.makespan_ms is not None and theirs.makespan_ms is not None and ours.makespan_ms < theirs.makespan_ms:
         expected = 100 * (theirs.makespan_ms / ours.makespan_ms - 1)
