@@ -1,4 +1,4 @@
-"""Synchronised execution of schedules: `Runner` for a user's own program, `run_workload` for the pipeline."""
+"""Synchronised execution of schedules: `Runner` and `dynamic.DynamicRunner` for a user's own program, jobs for the pipeline."""
 
 from multidnn.runtime.runner import Iteration, Runner
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from multidnn.errors import InputError
-from multidnn.runtime.background_solver import Answer, BackgroundSolver, Task
+from multidnn.runtime.background_solver import SEARCH, Answer, BackgroundSolver, Task
 from multidnn.runtime.changes import first_schedule, given, joined, left, restricted
 from multidnn.runtime.dynamic import DynamicIteration, DynamicRunner
 from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
@@ -323,6 +323,47 @@ def test_an_interrupt_leaves_nobody(
     assert children() == set()
 
 
+ENDLESS = """
+import sys
+from pathlib import Path
+from multidnn.logs import job_log
+from multidnn.runtime.dynamic import DynamicRunner
+from multidnn.targets.host.target import HostTarget
+from tests.runtime.test_dynamic import problem_of
+
+cores = {"ort": {"runtime": "onnxruntime", "cores": "auto"}, "ov": {"runtime": "openvino", "cores": "auto"}}
+problem = problem_of(("alpha", "alpha"), ("beta", "beta"))
+networks = {name: Path(sys.argv[1]) / name for name in ("alpha", "beta")}
+with job_log(sys.argv[2]), DynamicRunner(
+    HostTarget("box", {"accelerators": cores}), problem, networks, search="tests.runtime.searches:busy_for_ever"
+) as runner:
+    runner.iterate()
+    print(runner.solver.process_id, *runner.runner.process_ids().values(), flush=True)
+    while True:
+        runner.iterate()
+"""
+
+
+@two_cores
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_program_that_ends_takes_every_process_along(
+    tiny_networks: dict[str, Path], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-c", ENDLESS, str(tiny_networks["alpha"].parent), str(tmp_path / "job.log")]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    processes = list(map(int, program.stdout.readline().split()))
+    assert len(processes) == 3
+    time.sleep(0.3)
+    program.send_signal(number)
+    _, said = program.communicate(timeout=30)
+    assert program.returncode == code
+    if number == signal.SIGINT:
+        assert said.splitlines() == ["error: interrupted"]
+    for process in processes:
+        wait_for(lambda process=process: gone(process))
+
+
 @two_cores
 def test_changes_that_make_no_sense_are_refused_and_change_nothing(
     opened: Callable[..., DynamicRunner], reference: Reference
@@ -522,13 +563,14 @@ def test_solver_ends_with_its_parent_however_that_ends(state: str) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
+    wait_for(lambda: gone(solver))
 
-    def gone() -> bool:
-        with suppress(OSError):
-            return " Z " in Path(f"/proc/{solver}/stat").read_text()
-        return True
 
-    wait_for(gone)
+def gone(process: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    with suppress(OSError):
+        return ") Z " in Path(f"/proc/{process}/stat").read_text()
+    return True
 
 
 # the job
@@ -599,6 +641,21 @@ def test_a_solver_lost_during_the_job_is_in_the_file(
     assert "killed by signal 9" in content["cost_of_solving"]["not_measured"]
     assert content["optimum_s"] is None
     assert all(entry["ok"] for entry in content["outputs"].values())
+
+
+@two_cores
+def test_the_real_search_reaches_the_optimum_in_every_phase(
+    opened: Callable[..., DynamicRunner], reference: Reference, pool: Problem
+) -> None:
+    pytest.importorskip("multidnn.schedule.anytime")
+    runner = opened(SEARCH)
+    run = Checked(runner, reference)
+    run.until_solved("alpha", "beta")
+    runner.join("last")
+    run.until_solved("alpha", "beta", "last")
+    values = [event.facts["value"] for event in runner.events if event.kind == "optimal"]
+    best = [solve(p, "haxconn", max_transitions=2) for p in (restricted(pool, pool.workload.instances[:2]), pool)]
+    assert values == pytest.approx([schedule.value for schedule in best], rel=1e-6)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, search: str) -> None:
