@@ -1,7 +1,7 @@
 """h2h: where each group finishes first, then group by group towards its neighbours where that saves transitions.
 
 Source: Zhang et al., "H2H: Heterogeneous Model to Heterogeneous System Mapping with Computation and Communication
-Awareness", DAC 2022 (arXiv 2204.13852). Its four steps:
+Awareness", DAC 2022 (arXiv 2204.13852), in outline (docs/paper.md says what was at hand):
 
 1. computation first: the layers that all their predecessors have been mapped for go to the accelerators where they
    finish first, communication left out;

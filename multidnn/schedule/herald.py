@@ -1,7 +1,7 @@
 """herald: every group on its fastest accelerator as long as the accelerators' loads stay balanced.
 
 Source: Kwon et al., "Heterogeneous Dataflow Accelerators for Multi-DNN Workloads", HPCA 2021 (arXiv 1909.07437), the
-layer scheduler of Herald:
+layer scheduler of Herald, in outline (docs/paper.md says what was at hand):
 
 1. the layers of all networks in one sequence that respects dependence, depth first (one network after the other) or
    breadth first (the networks take turns);

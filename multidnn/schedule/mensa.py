@@ -1,7 +1,8 @@
 """mensa: each network by itself, group after group, on the accelerator that suits the group best or on the last one.
 
 Source: Boroumand et al., "Google Neural Network Models for Edge Devices: Analyzing and Mitigating Machine Learning
-Inference Bottlenecks", PACT 2021 (arXiv 2109.14320), the runtime scheduler of Mensa. It goes through the layers twice:
+Inference Bottlenecks", PACT 2021 (arXiv 2109.14320), the runtime scheduler of Mensa, in outline (docs/paper.md says
+what was at hand). It goes through the layers twice:
 
 1. each layer's ideal accelerator, the layer taken alone;
 2. in execution order, the layer's destination: its ideal accelerator or the destination of the layer before it,
