@@ -246,10 +246,11 @@ def main() -> None:
     """Run the solver that the JSON in the first argument describes."""
     config = json.loads(sys.argv[1])
     _die_with_parent(config["alive"])
-    _yield_the_processor()
     module, _, function = config["search"].partition(":")
     improve = getattr(importlib.import_module(module), function)
     connection = Connection(config["connection"])
+    # only now: its parent waits until the libraries are loaded
+    _yield_the_processor()
     connection.send("ready")
     with suppress(EOFError):
         while True:

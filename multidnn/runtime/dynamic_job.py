@@ -23,6 +23,7 @@ from multidnn.targets.base import Target
 _log = logging.getLogger(__name__)
 
 _ANSWERS_NOTHING = -1
+_GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,19 @@ class _Recorder:
         self._expected = tuple(instances)
         events, first = len(self.runner.events), len(self.iterations)
         same, number = 0, -1
+        # a machine that is busy with something else may leave the solver no time to see that its own has passed
+        deadline = monotonic() + 2 * self._options.budget_s + _GRACE_S
         while True:
             done = self.iterate()
             same = same + 1 if done.schedule == number else 1
             number = done.schedule
             self.iterations.append(_record(done, len(self.phases)))
-            if not self.runner.solving and same >= self._options.min_iterations:
-                break
+            if same >= self._options.min_iterations:
+                if not self.runner.solving:
+                    break
+                if monotonic() > deadline:
+                    _log.warning("dynamic: %s: the search did not end in time; is the machine busy?", cause)
+                    break
         since = self.runner.events[events:]
         count = len(self.iterations) - first
         self.phases.append(_summary(cause, self.runner.instances, since, count))
@@ -245,8 +252,8 @@ def _cost_of_solving(recorder: _Recorder, options: DynamicOptions) -> dict[str, 
         # the other one first next time, so that neither always follows the change of inputs or clocks
         states.reverse()
     solver.rest()
-    if (reason := solver.lost) is not None:
-        return {**content, "not_measured": reason}
+    if solver.lost is not None or not np.isfinite(sum(cpu.values())):
+        return {**content, "not_measured": solver.lost or "the solver's process ended"}
     if len(runner.schedules) - 1 != schedule:
         raise InputError("the schedule changed while the cost of solving was measured")
     medians = {state: float(np.median(values)) for state, values in makespans.items()}

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,28 @@ def test_two_schedules_under_one_name_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="two schedules of scheduler 'serial'"):
         Runner(HostTarget("box", SPEC), trio, tiny_networks, [serial, serial])
+
+
+def test_a_schedule_that_a_runner_was_not_made_for_is_refused_and_the_others_stay(
+    trio: Workload, tiny_networks: dict[str, Path], serial: Schedule, zigzag: Schedule, chip_schedules: list[Schedule]
+) -> None:
+    with Runner(HostTarget("box", SPEC), trio, tiny_networks, [serial]) as runner:
+        for schedule in (zigzag, *chip_schedules):
+            with pytest.raises(InputError, match=f"'{schedule.scheduler}' of workload 'trio' cannot be added"):
+                runner.adopt(schedule)
+        assert runner.schedulers == ("serial",)
+        assert len(runner.run("serial").segments) == 3
+
+
+def test_a_schedule_may_take_the_place_of_another(
+    trio: Workload, tiny_networks: dict[str, Path], random_schedules: list[Schedule], reference: Reference
+) -> None:
+    with Runner(HostTarget("box", SPEC), trio, tiny_networks, [], adopting=True) as runner:
+        for seed, schedule in enumerate(random_schedules):
+            same_name = replace(schedule, scheduler="latest")
+            runner.adopt(same_name)
+            check_times(run_checked(runner, "latest", seed, reference), same_name, trio)
+        assert runner.schedulers == ("latest",)
 
 
 def test_a_worker_killed_between_iterations_is_named_and_nobody_is_left(
