@@ -114,7 +114,12 @@ class Master:
 
     def _column(self, cost: float, entries: dict[int, float]) -> None:
         self._model.addCol(
-            cost, 0.0, highspy.kHighsInf, len(entries), np.array(list(entries), dtype=np.int32), np.array(list(entries.values()))
+            cost,
+            0.0,
+            highspy.kHighsInf,
+            len(entries),
+            np.array(list(entries), dtype=np.int32),
+            np.array(list(entries.values())),
         )
 
     def solve(self) -> tuple[float, Floats, Floats]:
@@ -152,7 +157,7 @@ def solve_bound(
     apart = never_together(tables)
     master = Master(tables, members)
     inside = [i for i in range(n) if members >> i & 1]
-    for (i, g, a) in list(master._rows):
+    for i, g, a in list(master._rows):
         master.add_configuration([((i, g, a), 1.0)])
     known: set[tuple[int, ...]] = set()
     for start in starts:
@@ -185,7 +190,11 @@ def solve_bound(
             known.add(key)
             earned(tables, instance, group, work, hold, rates)
             master.add_configuration(
-                [((int(instance[a]), int(group[a]), a), float(rates[a])) for a in range(accelerators) if instance[a] >= 0]
+                [
+                    ((int(instance[a]), int(group[a]), a), float(rates[a]))
+                    for a in range(accelerators)
+                    if instance[a] >= 0
+                ]
             )
     assert found is not None
     return found

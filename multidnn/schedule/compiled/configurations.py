@@ -1,16 +1,14 @@
 """Compiled pricing of configurations: sets of groups and holds, of different instances on different accelerators, that run together."""
 
 import numpy as np
-from numba import njit
 
+from multidnn.schedule.compiled.jit import compiled, inlined
 from multidnn.schedule.compiled.kernel import slowdown
 from multidnn.schedule.compiled.packing import Floats, Ints, Tables
 
 
-@njit(cache=True, nogil=True)
-def earned(
-    tables: Tables, instance: Ints, group: Ints, work: Floats, hold: Floats, rates: Floats
-) -> float:
+@inlined
+def earned(tables: Tables, instance: Ints, group: Ints, work: Floats, hold: Floats, rates: Floats) -> float:
     """What a configuration earns a millisecond, and its rates [A].
 
     Args:
@@ -42,7 +40,7 @@ def earned(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_configurations(
     tables: Tables, apart: Ints, members: int, work: Floats, hold: Floats, best: Floats, instances: Ints, groups: Ints
 ) -> float:
@@ -120,7 +118,7 @@ def best_configurations(
     return top
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cheapest_pattern(tables: Tables, i: int, limit: int, work: Floats, hold: Floats, groups: Ints) -> float:
     """The least worth of a pattern of instance `i` with at most `limit` transitions; `groups` [G] receives it."""
     count, accelerators = tables.groups[i], tables.time.shape[2]

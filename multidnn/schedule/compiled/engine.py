@@ -65,7 +65,13 @@ class Engine:
         return self._found(cost, cutoff, groups), settled
 
     def settle(
-        self, patterns: regions.Patterns, members: Sequence[Ints], level: Ints, excluded: Groups, cutoff: float, budget: int
+        self,
+        patterns: regions.Patterns,
+        members: Sequence[Ints],
+        level: Ints,
+        excluded: Groups,
+        cutoff: float,
+        budget: int,
     ) -> tuple[Found | None, bool]:
         """Search the combinations of `members` (indices into `patterns`, per instance); see `regions.search_region`."""
         starts = np.cumsum([0, *map(len, members)])
@@ -78,7 +84,15 @@ class Engine:
         return self._found(cost, cutoff, best), settled
 
     def anneal(
-        self, groups: Groups, keys: Floats, cutoff: float, limits: Ints, excluded: Groups, hot: float, cold: float, steps: int
+        self,
+        groups: Groups,
+        keys: Floats,
+        cutoff: float,
+        limits: Ints,
+        excluded: Groups,
+        hot: float,
+        cold: float,
+        steps: int,
     ) -> tuple[float, Found | None]:
         """Annealing from `groups` and `keys`, which it changes; see `local.anneal`. Returns its last cost and what beat `cutoff`."""
         best = np.zeros_like(groups)
@@ -90,9 +104,7 @@ class Engine:
 
     def enumerate(self, i: int, limit: int, most_worth: Floats, most_chain: float, most: int) -> Groups | None:
         """The patterns of an instance that the bounds allow, None if there are more than `most`."""
-        found, count = regions.enumerate_patterns(
-            self.tables, self.prices, i, limit, most_worth, most_chain, most
-        )
+        found, count = regions.enumerate_patterns(self.tables, self.prices, i, limit, most_worth, most_chain, most)
         return None if count < 0 else found
 
     def patterns_of(self, choices: Sequence[Groups], balance: Floats) -> regions.Patterns:
@@ -113,7 +125,10 @@ class Engine:
             parts.append((groups[rank], chain[rank], load[rank], worth[rank].T, key[rank]))
         return regions.Patterns(
             np.cumsum([0, *(len(part[0]) for part in parts)]),
-            *(np.ascontiguousarray(np.concatenate([part[k] for part in parts], axis=-1 if k == 3 else 0)) for k in range(5)),
+            *(
+                np.ascontiguousarray(np.concatenate([part[k] for part in parts], axis=-1 if k == 3 else 0))
+                for k in range(5)
+            ),
         )
 
     def _found(self, cost: float, cutoff: float, groups: Groups) -> Found | None:

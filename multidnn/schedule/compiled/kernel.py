@@ -15,22 +15,22 @@ negated for throughput, so smaller is better.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.jit import compiled, inlined
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 
 SLACK = 1e-9
 """Relative; an order must beat the cutoff by more than this, so that rounding is no improvement."""
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def below(cutoff: float) -> float:
     """The cost that counts as better than `cutoff`."""
     return cutoff - SLACK * abs(cutoff) if np.isfinite(cutoff) else cutoff
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def slowdown(tables: Tables, instance: int, group: int, accelerator: int, external: float) -> float:
     """The factor by which a group beside `external` GB/s is slower: linear between the points, clamped outside."""
     count = tables.points[accelerator]
@@ -46,7 +46,7 @@ def slowdown(tables: Tables, instance: int, group: int, accelerator: int, extern
     return row[k - 1] + (external - axis[k - 1]) / (axis[k] - axis[k - 1]) * (row[k] - row[k - 1])
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def place(tables: Tables, prices: Prices, work: Work, i: int, groups: NDArray[np.int8]) -> None:
     """Lay out the steps of instance `i` on the accelerators `groups` [G]."""
     count = tables.groups[i]
@@ -96,7 +96,7 @@ def place(tables: Tables, prices: Prices, work: Work, i: int, groups: NDArray[np
             step -= 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def reset(tables: Tables, work: Work) -> None:
     """Make depth 0 the state before time 0 of the placed instances."""
     n, accelerators = work.load.shape
@@ -116,7 +116,7 @@ def reset(tables: Tables, work: Work) -> None:
             work.rest[0, a] += work.load[i, a]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def end_steps(work: Work, d: int) -> bool:
     """End every step that is done, and its segment if nothing more of it takes time; whether a segment ended."""
     ended = False
@@ -142,7 +142,7 @@ def end_steps(work: Work, d: int) -> bool:
     return ended
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def is_ready(tables: Tables, work: Work, d: int, i: int, a: int) -> bool:
     """Whether the next segment of `i` is on `a` and could start there now."""
     segment = work.segment[d, i]
@@ -154,7 +154,7 @@ def is_ready(tables: Tables, work: Work, d: int, i: int, a: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def begin(work: Work, d: int, i: int, a: int) -> None:
     """Start the next segment of `i`, which is on `a`."""
     work.turn[a, work.count[d, a]] = i
@@ -166,7 +166,7 @@ def begin(work: Work, d: int, i: int, a: int) -> None:
     work.rest[d, a] -= work.ms[i, work.step[d, i]]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def zero_left(work: Work, d: int) -> bool:
     """Whether a running step takes no more time."""
     for i in range(work.step.shape[1]):
@@ -175,7 +175,7 @@ def zero_left(work: Work, d: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def advance(tables: Tables, work: Work, d: int) -> bool:
     """Run to the next moment at which a step ends; False if nothing runs."""
     accelerators = work.holder.shape[1]
@@ -210,7 +210,7 @@ def advance(tables: Tables, work: Work, d: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def finish_times(tables: Tables, prices: Prices, work: Work, groups: NDArray[np.int8], turns: Ints) -> bool:
     """Run one schedule; afterwards `work.finish[0]` holds when each instance finishes. False if it deadlocks.
 
@@ -226,7 +226,7 @@ def finish_times(tables: Tables, prices: Prices, work: Work, groups: NDArray[np.
     return follow(tables, work, turns)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def follow(tables: Tables, work: Work, turns: Ints) -> bool:
     """`finish_times` of instances that are placed already."""
     n, accelerators = work.load.shape
@@ -252,7 +252,7 @@ def follow(tables: Tables, work: Work, turns: Ints) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def many_finish_times(
     tables: Tables, prices: Prices, work: Work, groups: NDArray[np.int8], turns: Ints, finish: Floats
 ) -> None:
@@ -266,7 +266,7 @@ def many_finish_times(
                 finish[k, i] = -1.0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def queue_cost(free: float, lengths: Floats, earliest: Floats, count: int) -> float:
     """A cost that `count` jobs cannot beat: one machine from `free` on, each not before its earliest finish.
 
@@ -286,7 +286,7 @@ def queue_cost(free: float, lengths: Floats, earliest: Floats, count: int) -> fl
     return total
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def subsets_cost(work: Work, worths: Floats, members: Ints, now: float) -> float:
     """A throughput cost from the earliest finishes in `work.early` and the worth left [m] of each priced subset.
 
@@ -313,8 +313,10 @@ def subsets_cost(work: Work, worths: Floats, members: Ints, now: float) -> float
     return -work.subset[(1 << n) - 1]
 
 
-@njit(cache=True, nogil=True)
-def bound(tables: Tables, prices: Prices, work: Work, d: int, lengths: Floats, earliest: Floats, worths: Floats) -> float:
+@inlined
+def bound(
+    tables: Tables, prices: Prices, work: Work, d: int, lengths: Floats, earliest: Floats, worths: Floats
+) -> float:
     """A cost that no continuation of state `d` can beat; the last three are scratch of n, n and m entries."""
     n, accelerators = work.load.shape
     now = work.now[d]
@@ -398,7 +400,7 @@ def bound(tables: Tables, prices: Prices, work: Work, d: int, lengths: Floats, e
     return total
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def copies_are_even(tables: Tables, work: Work, d: int, groups: NDArray[np.int8], i: int) -> bool:
     """Whether an earlier twin of `i`, placed alike, is exactly as far, so that trying it is enough."""
     for j in range(i):
@@ -423,7 +425,7 @@ def copies_are_even(tables: Tables, work: Work, d: int, groups: NDArray[np.int8]
     return False
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def start_segments(tables: Tables, work: Work, d: int, groups: NDArray[np.int8]) -> bool:
     """Start what is certain; True if the path splits, with the choices of one accelerator listed at depth `d`."""
     n, accelerators = work.load.shape
@@ -473,7 +475,7 @@ def start_segments(tables: Tables, work: Work, d: int, groups: NDArray[np.int8])
     return False
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def descend(work: Work, d: int) -> None:
     """Copy state `d` to the next depth."""
     n, accelerators = work.load.shape
@@ -491,7 +493,7 @@ def descend(work: Work, d: int) -> None:
         work.count[d + 1, a] = work.count[d, a]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def final_cost(tables: Tables, work: Work, d: int) -> float:
     """The cost of a finished timeline."""
     latest = 0.0
@@ -506,7 +508,7 @@ def final_cost(tables: Tables, work: Work, d: int) -> float:
     return latest if tables.latency == 1 else -total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_order(
     tables: Tables, prices: Prices, work: Work, groups: NDArray[np.int8], cutoff: float, budget: int
 ) -> tuple[float, int, bool]:

@@ -1,15 +1,15 @@
 """Compiled simulated annealing: good schedules early, by small changes of placement and order together."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.jit import compiled, inlined
 from multidnn.schedule.compiled.kernel import below, final_cost, follow, place
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 from multidnn.schedule.compiled.regions import combination_cost, is_excluded, measure
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def draw(state: NDArray[np.uint64]) -> float:
     """A number in [0, 1) from the generator in state[0] (xorshift64*; Vigna 2016)."""
     x = state[0]
@@ -20,13 +20,13 @@ def draw(state: NDArray[np.uint64]) -> float:
     return float((x * np.uint64(2685821657736338717)) >> np.uint64(11)) / 9007199254740992.0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def below_n(state: NDArray[np.uint64], n: int) -> int:
     """A whole number from 0 to n - 1."""
     return int(draw(state) * n)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def transitions(tables: Tables, i: int, groups: NDArray[np.int8]) -> int:
     """Changes of accelerator, or -1 if a group is not supported where it is."""
     count = 0
@@ -38,7 +38,7 @@ def transitions(tables: Tables, i: int, groups: NDArray[np.int8]) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def change(tables: Tables, state: NDArray[np.uint64], i: int, groups: NDArray[np.int8]) -> None:
     """One small change: a border between segments moves, or a run of groups goes to another accelerator."""
     count, accelerators = tables.groups[i], tables.time.shape[2]
@@ -78,7 +78,7 @@ def change(tables: Tables, state: NDArray[np.uint64], i: int, groups: NDArray[np
         groups[h] = a
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def line_up(work: Work, keys: Floats, turns: Ints, sorted_keys: Floats) -> None:
     """Turns [A, n * G] of the placed segments by ascending key [n, G] of their first group; the rest is -1."""
     n, accelerators = work.load.shape
@@ -98,7 +98,7 @@ def line_up(work: Work, keys: Floats, turns: Ints, sorted_keys: Floats) -> None:
             counts[a] += 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def read_keys(work: Work, keys: Floats) -> None:
     """Set the key of every group to when it started in the timeline run last."""
     for i in range(keys.shape[0]):
@@ -107,7 +107,7 @@ def read_keys(work: Work, keys: Floats) -> None:
                 keys[i, work.item[i, step]] = work.started[i, step]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def anneal(
     tables: Tables,
     prices: Prices,
@@ -237,7 +237,7 @@ def anneal(
     return cost, cutoff
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def final_span(work: Work) -> float:
     """The makespan of the timeline run last."""
     latest = 0.0

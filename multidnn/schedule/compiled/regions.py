@@ -8,9 +8,9 @@ goes to `kernel.best_order`.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.jit import compiled, inlined
 from multidnn.schedule.compiled.kernel import below, best_order, place, subsets_cost
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 
@@ -38,10 +38,8 @@ class Patterns(NamedTuple):
     key: Floats
 
 
-@njit(cache=True, nogil=True)
-def measure(
-    tables: Tables, prices: Prices, i: int, groups: NDArray[np.int8], load: Floats, worth: Floats
-) -> float:
+@inlined
+def measure(tables: Tables, prices: Prices, i: int, groups: NDArray[np.int8], load: Floats, worth: Floats) -> float:
     """Fill load [A] and worth [m] of a pattern of instance `i`; returns its chain."""
     load[:] = 0.0
     worth[:] = 0.0
@@ -64,7 +62,7 @@ def measure(
     return chain
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def completions(tables: Tables, prices: Prices, p: int, i: int) -> Floats:
     """Per group and accelerator, the least worth in prices `p` of it and all later groups; ms alone if p is -1."""
     count, accelerators = tables.groups[i], tables.time.shape[2]
@@ -92,7 +90,7 @@ def completions(tables: Tables, prices: Prices, p: int, i: int) -> Floats:
     return least
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enumerate_patterns(
     tables: Tables, prices: Prices, i: int, limit: int, most_worth: Floats, most_chain: float, most: int
 ) -> tuple[NDArray[np.int8], int]:
@@ -165,7 +163,7 @@ def enumerate_patterns(
     return found[:total], total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def measure_all(
     tables: Tables, prices: Prices, i: int, groups: NDArray[np.int8], chain: Floats, load: Floats, worth: Floats
 ) -> None:
@@ -174,7 +172,7 @@ def measure_all(
         chain[k] = measure(tables, prices, i, groups[k], load[k], worth[k])
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def combination_cost(
     tables: Tables, work: Work, prices: Prices, chains: Floats, loads: Floats, worths: Floats
 ) -> float:
@@ -209,7 +207,7 @@ def combination_cost(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def search_region(
     tables: Tables,
     prices: Prices,
@@ -355,7 +353,7 @@ def search_region(
     return cutoff, nodes, True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def is_excluded(tables: Tables, groups: NDArray[np.int8], excluded: NDArray[np.int8]) -> bool:
     """Whether the placement [n, G] is one of `excluded` [k, n, G]."""
     for k in range(len(excluded)):
