@@ -144,7 +144,7 @@ def _phase(axes: "Axes", content: Mapping[str, Any], number: int) -> None:
 
 _MARKS: dict[str, dict[str, Any]] = {
     "adopted": {"color": style.PALETTE[1], "linewidth": 1.1},
-    "optimal": {"color": style.PALETTE[2], "linewidth": 1.1, "linestyle": "--"},
+    "optimal": {"color": style.PALETTE[2], "linewidth": 1.1, "linestyle": "--", "zorder": 3},
     "solver_lost": {"color": style.PALETTE[3], "linewidth": 1.1, "linestyle": ":"},
 }
 

@@ -120,14 +120,17 @@ class BackgroundSolver:
         self._ready.set()
 
     def wait_ready(self) -> None:
-        """Wait until its libraries are loaded; a process that ended first is told by `poll`.
+        """Wait until its libraries are loaded.
 
         Raises:
-            InputError: it takes minutes.
+            InputError: it takes minutes, or the process ended first: a solver that never began is no solver.
         """
         if not self._ready.wait(_READY_TIMEOUT_S):
             self.close()
             raise InputError(f"the solver's process was not ready after {_READY_TIMEOUT_S:g} s; is the machine busy?")
+        if self._lost is not None:
+            self.close()
+            raise InputError(f"{self._lost} before it began")
 
     @property
     def process_id(self) -> int:

@@ -532,6 +532,14 @@ def test_solver_that_never_rests_says_nothing(solver_of: Callable[[str], Backgro
     assert {answer.number for answer in answers(solver, "done")} == {5}
 
 
+def test_a_solver_that_cannot_begin_is_an_error(
+    host_spec: dict[str, Any], pool: Problem, tiny_networks: dict[str, Path], children: Callable[[], set[int]]
+) -> None:
+    with pytest.raises(InputError, match=r"the solver's process \d+ ended with exit code 1 before it began"):
+        DynamicRunner(HostTarget("box", host_spec), pool, tiny_networks, search=f"{SEARCHES}:not_there")
+    assert children() == set()
+
+
 def test_a_solver_that_does_not_listen_can_be_ended(
     solver_of: Callable[[str], BackgroundSolver], pool: Problem
 ) -> None:
