@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multidnn.schedule.alternative import SEARCHED, Alternatives, alternatives, with_alternatives
+    from multidnn.schedule.alternative import Alternatives, alternatives, with_alternatives
+    from multidnn.schedule.anytime import Incumbent, improve
     from multidnn.schedule.artifact import artifact_schedule
     from multidnn.schedule.chip import streams, whole
     from multidnn.schedule.explanation import Explanation, explain
     from multidnn.schedule.problem import Infeasible, Problem
     from multidnn.schedule.schedule import Schedule, evaluate
-    from multidnn.schedule.solving import SCHEDULERS, solve
+    from multidnn.schedule.solving import SCHEDULERS, SEARCHED, solve
     from multidnn.schedule.timeline import Activity, Deadlock, SegmentInterval, Timeline
     from multidnn.schedule.workload import Instance, Workload
 
@@ -22,11 +23,12 @@ _HOME = {
     "Alternatives": "alternative",
     "Deadlock": "timeline",
     "Explanation": "explanation",
+    "Incumbent": "anytime",
     "Infeasible": "problem",
     "Instance": "workload",
     "Problem": "problem",
     "SCHEDULERS": "solving",
-    "SEARCHED": "alternative",
+    "SEARCHED": "solving",
     "Schedule": "schedule",
     "SegmentInterval": "timeline",
     "Timeline": "timeline",
@@ -35,6 +37,7 @@ _HOME = {
     "artifact_schedule": "artifact",
     "evaluate": "schedule",
     "explain": "explanation",
+    "improve": "anytime",
     "solve": "solving",
     "streams": "chip",
     "whole": "chip",
@@ -48,6 +51,7 @@ __all__ = [
     "Alternatives",
     "Deadlock",
     "Explanation",
+    "Incumbent",
     "Infeasible",
     "Instance",
     "Problem",
@@ -59,6 +63,7 @@ __all__ = [
     "artifact_schedule",
     "evaluate",
     "explain",
+    "improve",
     "solve",
     "streams",
     "whole",

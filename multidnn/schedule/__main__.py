@@ -8,11 +8,11 @@ from pathlib import Path
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.files import read_json, require_writable
 from multidnn.schedule import wording
-from multidnn.schedule.alternative import SEARCHED, with_alternatives
+from multidnn.schedule.alternative import with_alternatives
 from multidnn.schedule.explanation import explained
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
-from multidnn.schedule.solving import SCHEDULERS, require_scheduler, solve
+from multidnn.schedule.solving import SCHEDULERS, SEARCHED, require_scheduler, solve
 from multidnn.schedule.timeline import simulate
 from multidnn.schedule.workload import Workload
 

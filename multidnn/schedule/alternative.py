@@ -10,12 +10,9 @@ from typing import Any, TypedDict
 from multidnn.errors import InputError
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.schedule import NamedPlacement, Schedule, check
-from multidnn.schedule.solving import solve
+from multidnn.schedule.solving import SEARCHED, solve
 from multidnn.schedule.timeline import Placement
 from multidnn.schedule.workload import Workload
-
-SEARCHED = ("haxconn", "dynamic")
-"""Schedulers whose schedules have alternatives: they bind to max_transitions and claim to be best."""
 
 SHARE = 1 / 3
 """Of the time limit, for each of the three questions."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import z3
+from numpy.typing import NDArray
 
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.timeline import Placement
@@ -23,6 +25,8 @@ PATHS = 8
 """Paths through `after` that bound one instance; there can be exponentially many, and any of them are sound."""
 
 _LARGEST_INT = 2**31 - 1
+
+Floats = NDArray[np.float64]
 
 Atom = tuple[int, ...]
 """(instance, group, accelerator) for a group, (instance, after_group, source, destination) for a transition."""
@@ -62,6 +66,26 @@ def chain_forms(problem: Problem) -> list[Form]:
         for last in range(len(problem.instances))
         for path in islice(_paths(problem.workload.predecessors(), last), PATHS)
     ]
+
+
+def price_form(problem: Problem, work: Floats, hold: Floats, finishes: int | None) -> Form:
+    """The worth of all groups and holds in dual prices (`lp`), which is at most the makespan.
+
+    Args:
+        problem: what the prices are of.
+        work: [n, G, A] in ms of makespan per ms alone.
+        hold: [n, A] likewise, of holds.
+        finishes: the instance whose finish it bounds, None for the makespan.
+    """
+    costs: dict[Atom, float] = {}
+    for i in range(len(problem.instances)):
+        for group, options in enumerate(problem.costs(i).groups):
+            for a, cost in enumerate(options):
+                if cost is not None:
+                    costs[i, group, a] = float(work[i, group, a]) * cost.time_ms
+        for (group, source, destination), (out_ms, in_ms) in problem.costs(i).transitions.items():
+            costs[i, group, source, destination] = float(hold[i, source]) * out_ms + float(hold[i, destination]) * in_ms
+    return Form(costs, finishes)
 
 
 def _paths(waits: Sequence[Sequence[int]], last: int) -> Iterable[tuple[int, ...]]:
@@ -127,10 +151,12 @@ class Encoding:
             if sum(units for _, units in terms) > limit:
                 self._solver.add(z3.PbLe(terms, limit))
 
-    def refute(self, instances: Iterable[int], placement: Placement) -> None:
-        """Learn that no schedule with these instances placed as in `placement` can win."""
+    def refute(self, placement: Placement, fixed: Sequence[int]) -> None:
+        """Learn that no schedule can win that places the first fixed[i] groups of every instance i as `placement` does."""
         self._solver.add(
-            z3.Or([z3.Not(self._literals[i, g, a]) for i in instances for g, a in enumerate(placement[i])])
+            z3.Or(
+                [z3.Not(self._literals[i, g, placement[i][g]]) for i, count in enumerate(fixed) for g in range(count)]
+            )
         )
 
     def propose(self, timeout_s: float) -> Placement | Literal[False] | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from multidnn.schedule.orders import below, cost_of
+from multidnn.schedule.costs import below, cost_of
 from multidnn.schedule.patterns import count_placements, placements_of
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.timeline import Deadlock, Order, Placement, Segment, segments_of, simulate

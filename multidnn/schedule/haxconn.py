@@ -2,264 +2,380 @@
 
 Source: HaX-CoNN (PPoPP 2024), on the model of docs/semantics.md instead of the artifact's simplified one.
 
-Z3 decides placements: it proposes one whose loads and chains could still beat the incumbent. A sweep then answers
-for a whole region around it: one instance, the pivot, takes every placement it may while the others stay, and the
-order search finds the best order of each by the simulator. What is better becomes the incumbent; either way the
-region is settled, and Z3 learns that. When Z3 finds no further placement (`unsat`), nothing can beat the
-incumbent, because every constraint it holds is a bound on all schedules or a region that has been searched.
+Z3 decides which placements remain: Booleans say which accelerator each group takes, pseudo-Boolean constraints say what
+any better schedule must keep to (loads, chains, the worth in dual prices of the configuration LP). It proposes a
+placement that they allow. Compiled search then answers for the largest region around it that its budget permits: all
+placements that agree with the proposal in the leading groups of some instances. Whatever is better there becomes the
+incumbent; the region is then known to hold nothing better, and Z3 learns that as one clause. When Z3 finds no
+further placement (`unsat`), nothing can beat the incumbent, because every constraint it holds is a bound on all
+schedules or a region that has been searched.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from time import monotonic
 
-from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_forms
+import numpy as np
+
+from multidnn.schedule.compiled.configurations import cheapest_pattern
+from multidnn.schedule.compiled.engine import Engine, Found
+from multidnn.schedule.compiled.packing import Prices
+from multidnn.schedule.costs import below, cost_of
+from multidnn.schedule.cubes import Cube, Pool
+from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_forms, price_form
 from multidnn.schedule.exhaustive import lazy_product
-from multidnn.schedule.limits import earliest_finishes, limits
-from multidnn.schedule.orders import CHECK_NODES, HURRIED_NODES, OrderSearch, below, cost_of
-from multidnn.schedule.patterns import Pattern, count_placements, pattern_of, patterns, placements_of
+from multidnn.schedule.limits import Limits, earliest_finishes, limits
+from multidnn.schedule.lp import Bound, configurations, prices_of, solve_bound
+from multidnn.schedule.patterns import patterns, placements_of
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.timeline import Order, Placement, simulate
 
-# placements of one instance that a sweep tries at most; with more, it tries those with few transitions
-SWEEP_LIMIT = 50_000
-# what is left of the time limit for raising the bound when the proof does not close
-BOUND_SHARE = 0.15
+BUDGET = 100_000
+"""States that one region may take, a tenth of a second or so: the clock and Ctrl-C are looked at in between."""
 
+QUICK_BUDGET = 30_000
+"""For a first try to settle everything without the linear program, which small problems do not repay."""
 
-@dataclass
-class Incumbent:
-    """The best schedule so far; `cost` is its value, negated for throughput."""
+MOST_PATTERNS = 400_000
+"""Of one instance; with more, regions are single placements."""
 
-    cost: float
-    placement: Placement
-    order: Order
+MOST_CONFIGURATIONS = 3_000_000
+"""Beyond this, no prices: their check alone would take seconds a round."""
+
+BOUND_SHARE = 0.1
+"""What is left of the time limit for raising the bound when the proof does not close."""
 
 
 class HaxConn:
-    """One solving run; `solve` returns the incumbent and the proved lower bound on the cost."""
+    """One solving run: `improve` yields better and better schedules; then `bound` is what nothing can beat.
+
+    Attributes:
+        best: the best schedule so far.
+        bound: a proved lower bound on the cost; equal to the cost of `best` if that is optimal.
+    """
 
     def __init__(
         self,
         problem: Problem,
         max_transitions: int | None,
         deadline: float,
-        improved: Callable[[Incumbent], None],
         exclude: Collection[Placement] = (),
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Prepare a run that stops at `deadline` (monotonic seconds) and calls `improved` at each better schedule.
+        """Prepare a run that ends at `deadline` (monotonic seconds) or when `stop()` says so.
 
         It is as if the placements `exclude` were not allowed; the bound holds for the others.
-        """
-        self._problem = problem
-        self._limit = max_transitions
-        self._started = monotonic()
-        self._deadline = deadline
-        # the search leaves some of the time for the bound
-        self._stop = deadline - BOUND_SHARE * (deadline - self._started)
-        self._improved = improved
-        self._excluded = frozenset(exclude)
-        self._search = OrderSearch(problem, self._stop)
-        self._settled: list[tuple[tuple[int, ...], Placement]] = []
-        self._best: Incumbent | None = None
-        self._choices: dict[str, tuple[list[Pattern], bool]] = {}
-
-    def solve(self, starts: Sequence[tuple[Placement, Order]]) -> tuple[Incumbent, float]:
-        """Search from the schedules `starts`, to the proof or the deadline.
 
         Raises:
             Infeasible: no placement keeps to `max_transitions`, or every one is excluded.
         """
-        earliest = earliest_finishes(self._problem, self._limit)
-        for i, end in enumerate(earliest):
+        self._problem = problem
+        self._objective = problem.workload.objective
+        self._limit = max_transitions
+        self._deadline = deadline
+        # the search leaves some of the time for the bound
+        self._search_until = deadline - BOUND_SHARE * (deadline - monotonic())
+        self._stop = stop
+        self._excluded = frozenset(exclude)
+        self._earliest = earliest_finishes(problem, max_transitions)
+        for i, end in enumerate(self._earliest):
             if end == math.inf:
-                raise Infeasible(f"{self._problem.instances[i]} needs more than {self._limit} transitions")
+                raise Infeasible(f"{problem.instances[i]} needs more than {max_transitions} transitions")
+        self._engine = Engine(problem)
+        if exclude:
+            # what is left out may have a twin that is not
+            self._engine.tables = self._engine.tables._replace(twins=np.arange(len(problem.instances)))
+        counts = [len(problem.costs(i).groups) for i in self._instances()]
+        self._limits = np.array(
+            [count - 1 if max_transitions is None else min(max_transitions, count - 1) for count in counts],
+            dtype=np.int64,
+        )
+        shape = self._engine.tables.time.shape[:2]
+        self._excluded_groups = np.array([self._engine.groups_of(p) for p in exclude], dtype=np.int8).reshape(
+            -1, *shape
+        )
+        self._prices: list[Bound] = []
+        self._depth = 1
+        self.best: Found | None = None
+        self.bound = self._least_cost()
+
+    def improve(self, starts: Iterable[tuple[Placement, Order]]) -> Iterator[Found]:
+        """Search from the schedules `starts`, to the proof, the deadline or Ctrl-C, and yield each better schedule.
+
+        Ctrl-C ends the search as the deadline does: the best so far is a schedule, and what is proved holds.
+        """
         for placement, order in starts:
-            if placement in self._excluded:
-                continue
-            value = simulate(self._problem, placement, order).value(self._problem.workload.objective)
-            self._better(cost_of(self._problem.workload.objective, value), placement, order)
-        if self._best is None:
-            self._try(patterns(self._problem, self._any_placement()))
-        assert self._best is not None, "without a cutoff some order is found"
-        proved = self._least_cost(earliest)
+            if placement not in self._excluded and self._keeps_limit(placement):
+                cost = cost_of(self._objective, simulate(self._problem, placement, order).value(self._objective))
+                yield from self._better(Found(cost, placement, order))
+        if self.best is None:
+            yield from self._better(self._first())
         try:
-            # a good incumbent first, so that the full searches are cut early
-            self._search.budget = HURRIED_NODES
-            self._descend(self._instances())
-            self._search.budget = math.inf
-            self._descend(self._instances())
-            if self._best.cost <= proved:
-                return self._best, self._best.cost
-            # any scale is right; this one keeps the sums of Z3 short and the rounding small
-            horizon = sum(pattern.chain for pattern in patterns(self._problem, self._best.placement))
-            encoding = Encoding(self._problem, self._limit, horizon / UNITS)
-            forms = chain_forms(self._problem) + load_forms(self._problem)
-            if self._prove(encoding, forms, earliest):
-                return self._best, self._best.cost
-            if math.isfinite(proved):
-                proved = self._raise_bound(encoding, forms, earliest, proved)
+            yield from self._search()
         except KeyboardInterrupt:
-            # the best so far is still a schedule, and what was proved still holds
-            pass
-        return self._best, proved
-
-    def _any_placement(self) -> Placement:
-        choices = [partial(placements_of, self._problem.costs(i), self._limit) for i in self._instances()]
-        found = next((placement for placement in lazy_product(choices) if placement not in self._excluded), None)
-        if found is None:
-            raise Infeasible("there is no other placement")
-        return found
-
-    def _out_of_time(self) -> bool:
-        return monotonic() > self._stop
+            return
 
     def _instances(self) -> range:
         return range(len(self._problem.instances))
 
-    def _least_cost(self, earliest: tuple[float, ...]) -> float:
-        if self._problem.workload.objective == "latency":
-            return max(earliest)
-        return -sum(1000 / end if end > 0 else math.inf for end in earliest)
+    def _over(self) -> bool:
+        return monotonic() > self._search_until or self._stop()
 
-    def _try(self, chosen: Sequence[Pattern]) -> bool:
-        """Find the placement's best order if it beats the incumbent, and make it the incumbent."""
-        groups = tuple(pattern.groups for pattern in chosen)
-        if groups in self._excluded:
-            return False
-        found = self._search.best(chosen, math.inf if self._best is None else self._best.cost)
-        if found is None:
-            return False
-        return self._better(found[0], groups, found[1])
+    def _keeps_limit(self, placement: Placement) -> bool:
+        moves = (sum(a != b for a, b in pairwise(groups)) for groups in placement)
+        return all(count <= limit for count, limit in zip(moves, self._limits, strict=True))
 
-    def _better(self, cost: float, placement: Placement, order: Order) -> bool:
+    def _least_cost(self) -> float:
+        if self._objective == "latency":
+            return max(self._earliest)
+        return -sum(1000 / end if end > 0 else math.inf for end in self._earliest)
+
+    def _first(self) -> Found:
+        choices = [partial(placements_of, self._problem.costs(i), self._limit) for i in self._instances()]
+        placement = next((found for found in lazy_product(choices) if found not in self._excluded), None)
+        if placement is None:
+            raise Infeasible("there is no other placement")
+        found, _ = self._engine.order(self._engine.groups_of(placement), math.inf, 1)
+        assert found is not None, "without a cutoff some order is found"
+        return found
+
+    def _better(self, found: Found | None) -> Iterator[Found]:
         """Make this the incumbent if it beats it."""
-        if self._best is not None and cost >= below(self._best.cost):
+        if found is not None and (self.best is None or found.cost < below(self.best.cost)):
+            self.best = found
+            yield found
+
+    def _cost(self) -> float:
+        assert self.best is not None, "there is an incumbent from the start"
+        return self.best.cost
+
+    def _search(self) -> Iterator[Found]:
+        yield from self._anneal()
+        if self._closed():
+            return
+        pool = self._pool()
+        if pool is not None:
+            # small problems are settled before a linear program is worth its while
+            yield from self._settle(pool, self._everything(), QUICK_BUDGET)
+        if self._over():
+            return
+        self._price()
+        if self._closed():
+            return
+        pool = self._pool()
+        encoding = Encoding(self._problem, self._limit, self._horizon() / UNITS)
+        forms = chain_forms(self._problem) + load_forms(self._problem)
+        forms += [price_form(self._problem, bound.work, bound.hold, None) for bound in self._prices]
+        for placement in self._excluded:
+            encoding.refute(placement, [len(groups) for groups in placement])
+        if (yield from self._prove(encoding, forms, pool)):
+            self.bound = self._cost()
+        elif math.isfinite(self.bound):
+            self._raise_bound(encoding, forms)
+
+    def _closed(self) -> bool:
+        """Whether the bound meets the incumbent."""
+        if self.bound < below(self._cost()):
             return False
-        self._best = Incumbent(cost, placement, order)
-        self._improved(self._best)
+        self.bound = self._cost()
         return True
 
-    def _patterns_of(self, instance: int) -> tuple[list[Pattern], bool] | None:
-        """Placements the instance may take, and whether these are all; those with few transitions if not.
+    def _anneal(self) -> Iterator[Found]:
+        """Good schedules early: they cut everything that follows."""
+        n, longest = self._engine.tables.time.shape[:2]
+        for turn in range(8):
+            if self._over():
+                return
+            assert self.best is not None
+            groups = self._engine.groups_of(self.best.placement)
+            keys = np.tile(np.arange(longest, dtype=np.float64), (n, 1)) + 100.0 * np.arange(n)[:, None]
+            _, found = self._engine.anneal(
+                groups, keys, self._cost(), self._limits, self._excluded_groups, 0.1 / (1 + turn), 1e-3, 1000
+            )
+            yield from self._better(found)
 
-        None if time ran out while listing them.
-        """
-        network = self._problem.workload.instances[instance].network
-        if network not in self._choices:
-            costs = self._problem.costs(instance)
-            most = len(costs.groups) - 1 if self._limit is None else min(self._limit, len(costs.groups) - 1)
-            allowed = most
-            while allowed > 0 and count_placements(costs, allowed) > SWEEP_LIMIT:
-                allowed -= 1
-            accelerators = len(self._problem.accelerators)
-            listed: list[Pattern] = []
-            for groups in placements_of(costs, allowed):
-                if len(listed) % CHECK_NODES == 0 and self._out_of_time():
-                    return None
-                listed.append(pattern_of(costs, groups, accelerators))
-            self._choices[network] = listed, allowed == most
-        return self._choices[network]
-
-    def _sweep(self, placement: Placement, pivot: int) -> bool | None:
-        """Settle every placement of `pivot` beside the others as they are.
-
-        Returns:
-            Whether the incumbent improved; None if time ran out first and the region is not settled.
-        """
-        choices = self._patterns_of(pivot)
-        if choices is None:
-            return None
-        every, complete = choices
-        chosen = list(patterns(self._problem, placement))
-        others = tuple(i for i in self._instances() if i != pivot)
-        improved = False
-        if not complete:
-            # trying some of the pivot's placements settles only the one that was proposed
-            every, others = [*every, chosen[pivot]], tuple(self._instances())
-        # what is likely good first, so that the rest is cut early
-        ranked: list[tuple[float, Pattern]] = []
-        settled = True
-        for pattern in every:
-            if len(ranked) % CHECK_NODES == 0 and self._out_of_time():
-                return None
-            chosen[pivot] = pattern
-            ranked.append((self._search.lower_bound(chosen), pattern))
-        ranked.sort(key=lambda entry: entry[0])
-        for bound, pattern in ranked:
-            assert self._best is not None
-            if bound >= below(self._best.cost):
+    def _price(self) -> None:
+        """Solve the linear programs, and let their prices bound everything from here on."""
+        tables = self._engine.tables
+        n = len(tables.groups)
+        if n == 1:
+            return
+        everyone = (1 << n) - 1
+        # the throughput is bounded by how late the last of each subset must be
+        subsets = (
+            [everyone] if self._objective == "latency" else [s for s in range(3, everyone + 1) if s.bit_count() > 1]
+        )
+        if max(configurations(tables, s) for s in subsets) * len(subsets) > MOST_CONFIGURATIONS:
+            subsets = [everyone] if configurations(tables, everyone) <= MOST_CONFIGURATIONS else []
+        assert self.best is not None
+        start = self._engine.groups_of(self.best.placement).astype(np.int64)
+        for members in subsets:
+            if self._over():
                 break
-            if self._out_of_time():
+            self._prices.append(solve_bound(tables, self._limits, members, [start], self._over))
+        if self._prices:
+            self._engine.use(prices_of(self._prices))
+            if self._objective == "latency":
+                self.bound = max(self.bound, max(bound.makespan_ms for bound in self._prices))
+
+    def _limits_now(self) -> Limits:
+        return limits(self._objective, below(self._cost()), self._earliest)
+
+    def _pool(self) -> Pool | None:
+        """The patterns that could beat the incumbent, None if they are too many to list."""
+        bounds = self._limits_now()
+        tables, prices = self._engine.tables, self._engine.prices
+        least = np.zeros((len(prices.members), len(tables.groups)))
+        scratch = np.zeros(tables.time.shape[1], dtype=np.int64)
+        for p in range(len(prices.members)):
+            for i in self._instances():
+                least[p, i] = cheapest_pattern(tables, i, self._limits[i], prices.work[p], prices.hold[p], scratch)
+        waiting = self._waiting()
+        choices = []
+        for i in self._instances():
+            most_worth = bounds.makespan - (least.sum(axis=1) - least[:, i])
+            listed = self._engine.enumerate(
+                i, int(self._limits[i]), most_worth, bounds.finish[i] - waiting[i], MOST_PATTERNS
+            )
+            if listed is None:
                 return None
-            chosen[pivot] = pattern
-            improved = self._try(chosen) or improved
-            if not self._search.settled:
-                if self._out_of_time():
-                    return None
-                settled = False
-        if settled:
-            self._settled.append((others, placement))
-        return improved
+            choices.append(listed)
+        pool = Pool(self._engine, choices)
+        pool.narrow(bounds, waiting)
+        return pool
 
-    def _descend(self, order: Sequence[int]) -> bool:
-        """Sweep around the incumbent, one pivot after another, until no pivot improves it."""
-        idle = 0
-        while idle < len(order):
-            for pivot in order:
-                assert self._best is not None
-                improved = self._sweep(self._best.placement, pivot)
-                if improved is None:
-                    return False
-                idle = 0 if improved else idle + 1
-                if idle >= len(order):
-                    break
-        return True
+    def _waiting(self) -> list[float]:
+        waits = self._problem.workload.predecessors()
+        return [max((self._earliest[j] for j in waits[i]), default=0.0) for i in self._instances()]
 
-    def _learn(self, encoding: Encoding) -> None:
-        for others, placement in self._settled:
-            encoding.refute(others, placement)
-        self._settled.clear()
+    def _horizon(self) -> float:
+        """Any scale is right; this one keeps the sums of Z3 short and the rounding small."""
+        assert self.best is not None
+        return sum(pattern.chain for pattern in patterns(self._problem, self.best.placement))
 
-    def _require(self, encoding: Encoding, forms: list[Form], cost: float, earliest: tuple[float, ...]) -> None:
+    def _everything(self) -> Cube:
+        assert self.best is not None
+        return Cube(self.best.placement, (0,) * len(self.best.placement))
+
+    def _settle(self, pool: Pool, cube: Cube, budget: int) -> Generator[Found, None, bool]:
+        """Search a cube within the budget; returns whether it is settled."""
+        found, settled = pool.settle(
+            cube, self._limits_now(), self._waiting(), self._excluded_groups, self._cost(), budget
+        )
+        yield from self._better(found)
+        return settled
+
+    def _require(self, encoding: Encoding, forms: Sequence[Form], cost: float) -> None:
         """Demand what beating `cost` takes; out of time, fewer demands are as sound."""
-        bounds = limits(self._problem.workload.objective, cost, earliest)
+        bounds = limits(self._objective, cost, self._earliest)
         for form in forms:
             if monotonic() > self._deadline:
                 return
             encoding.require(form, bounds.of(form))
 
-    def _prove(self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...]) -> bool:
-        """Let Z3 propose and the sweep settle until nothing is left; False if time ran out."""
+    def _prove(self, encoding: Encoding, forms: Sequence[Form], pool: Pool | None) -> Generator[Found, None, bool]:
+        """Let Z3 propose and the search settle until nothing is left; returns whether that was reached in time."""
         level = math.inf
-        turn = 0
         while True:
-            assert self._best is not None
-            self._learn(encoding)
-            if self._best.cost < level:
-                level = self._best.cost
-                self._require(encoding, forms, level, earliest)
-            proposed = encoding.propose(self._stop - monotonic())
+            if self._cost() < level:
+                level = self._cost()
+                self._require(encoding, forms, level)
+                if pool is not None:
+                    pool.narrow(self._limits_now(), self._waiting())
+            proposed = encoding.propose(self._search_until - monotonic())
             if proposed is False:
                 return True
-            if proposed is None:
+            if proposed is None or self._stop():
                 return False
-            turn += 1
-            improved = self._sweep(proposed, turn % len(earliest))
-            if improved is None or (improved and not self._descend(self._instances())):
+            cube = yield from self._settle_around(proposed, pool)
+            if cube is None:
                 return False
+            encoding.refute(proposed, cube.fixed)
 
-    def _raise_bound(self, encoding: Encoding, forms: list[Form], earliest: tuple[float, ...], proved: float) -> float:
+    def _settle_around(self, placement: Placement, pool: Pool | None) -> Generator[Found, None, Cube | None]:
+        """Settle a cube around `placement`, as large as can be searched quickly; returns it, None if time ran out."""
+        counts = [len(groups) for groups in placement]
+        total = sum(counts)
+        if pool is None:
+            return (yield from self._settle_one(Cube(placement, tuple(counts))))
+        root = self._engine.prices
+        depth = max(1, min(self._depth, total))
+        while not self._over():
+            fixed = [0] * len(counts)
+            left = depth
+            for i in pool.level:
+                fixed[i] = min(left, counts[i])
+                left -= fixed[i]
+            cube = Cube(placement, tuple(fixed))
+            if depth == total:
+                return (yield from self._settle_one(cube))
+            begun = monotonic()
+            prices = self._prices_within(cube)
+            priced = monotonic()
+            if prices is None:
+                self._depth = depth - 1
+                return cube
+            self._engine.use(prices)
+            try:
+                budget = BUDGET
+                while not self._over():
+                    size = len(pool)
+                    if (yield from self._settle(pool, cube, budget)):
+                        searched = monotonic() - priced
+                        # about as long for the search of a cube as for its linear program
+                        if searched > 6 * (priced - begun):
+                            self._depth = depth + 1
+                        elif searched < priced - begun:
+                            self._depth = depth - 1
+                        else:
+                            self._depth = depth
+                        return cube
+                    if len(pool) == size:
+                        budget *= 2
+                    if monotonic() - priced > 20 * (priced - begun):
+                        break
+            finally:
+                self._engine.use(root)
+            depth += 1
+        return None
+
+    def _settle_one(self, cube: Cube) -> Generator[Found, None, Cube | None]:
+        """Settle one placement: nothing smaller to go to, so only patience helps."""
+        budget = BUDGET
+        groups = self._engine.groups_of(cube.placement)
+        while not self._over():
+            found, settled = self._engine.order(groups, self._cost(), budget)
+            yield from self._better(found)
+            if settled:
+                return cube
+            budget *= 2
+        return None
+
+    def _prices_within(self, cube: Cube) -> Prices | None:
+        """Prices for the placements of a cube only; None if they show that it holds nothing better."""
+        if self._objective != "latency" or not self._prices:
+            return self._engine.prices
+        tables = self._engine.tables
+        time = tables.time.copy()
+        for i, count in enumerate(cube.fixed):
+            for g in range(count):
+                kept = time[i, g, cube.placement[i][g]]
+                time[i, g] = np.inf
+                time[i, g, cube.placement[i][g]] = kept
+        start = self._engine.groups_of(cube.placement).astype(np.int64)
+        everyone = (1 << len(cube.placement)) - 1
+        bound = solve_bound(tables._replace(time=time), self._limits, everyone, [start], self._over)
+        return None if bound.makespan_ms >= below(self._cost()) else prices_of([bound])
+
+    def _raise_bound(self, encoding: Encoding, forms: Sequence[Form]) -> None:
         """Bisect for the highest cost below which Z3 still proves that there is nothing."""
-        assert self._best is not None
-        self._learn(encoding)
-        low, high = proved, self._best.cost
-        while high - low > 1e-4 * abs(high):
+        low, high = self.bound, self._cost()
+        while high - low > 1e-4 * abs(high) and not self._stop():
             middle = (low + high) / 2
             with encoding.attempt():
-                self._require(encoding, forms, middle, earliest)
+                self._require(encoding, forms, middle)
                 answer = encoding.propose((self._deadline - monotonic()) / 2)
             if answer is False:
                 low = middle
@@ -267,4 +383,4 @@ class HaxConn:
                 high = middle
             if monotonic() > self._deadline - 0.05:
                 break
-        return low
+        self.bound = low

@@ -13,7 +13,8 @@ import math
 from heapq import heappop, heappush
 from time import monotonic
 
-from multidnn.schedule.orders import HURRIED_NODES, OrderSearch, below
+from multidnn.schedule.costs import below
+from multidnn.schedule.orders import HURRIED_NODES, OrderSearch
 from multidnn.schedule.patterns import Pattern, pattern_of
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.timeline import Order, Placement

@@ -1,25 +1,23 @@
 """The one entrance to the schedulers: by name, with a time limit, to a schedule that the simulator has checked."""
 
-import math
 from collections.abc import Callable, Collection
-from contextlib import suppress
-from functools import partial
 from time import monotonic
 
 from multidnn.errors import InputError, suggestion
-from multidnn.schedule.explanation import explained
+from multidnn.schedule.checked import checked_schedule
 from multidnn.schedule.h2h import h2h
 from multidnn.schedule.herald import herald
 from multidnn.schedule.mensa import mensa
-from multidnn.schedule.naive import naive
-from multidnn.schedule.orders import cost_of
 from multidnn.schedule.problem import Infeasible, Problem
-from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
+from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.serial import serial
 from multidnn.schedule.timeline import Order, Placement, simulate
 
-SCHEDULERS = ("serial", "naive", "mensa", "herald", "h2h", "haxconn", "exhaustive")
+SCHEDULERS = ("serial", "naive", "mensa", "herald", "h2h", "haxconn", "exhaustive", "dynamic")
 """What `solve` accepts."""
+
+SEARCHED = ("haxconn", "dynamic")
+"""Those that search with `anytime.improve`; alone they can leave placements out."""
 
 _DIRECT: dict[str, Callable[[Problem], tuple[Placement, Order]]] = {
     "serial": serial,
@@ -28,9 +26,6 @@ _DIRECT: dict[str, Callable[[Problem], tuple[Placement, Order]]] = {
     "h2h": h2h,
 }
 """Those that follow a rule to one schedule; nothing to stop, nothing to prove."""
-
-NAIVE_SHARE = 0.25
-"""Of haxconn's time, for the naive schedule that it starts from."""
 
 _ON_THE_CHIP = ("whole", "streams")
 
@@ -52,12 +47,14 @@ def solve(
 
     Args:
         problem: workload and costs; its workload says the objective.
-        scheduler: one of `SCHEDULERS`.
+        scheduler: one of `SCHEDULERS`. dynamic is the search of haxconn under another name: what a running workload
+            takes up while it goes on (`anytime.improve`, `runtime.dynamic`).
         target: the name written into the schedule.
-        max_transitions: changes of accelerator allowed per instance (None: any number); binds haxconn and
-            exhaustive only.
-        time_limit_s: haxconn, exhaustive and naive stop here with the best so far, status "feasible"; naive then
-            says so under the key ``stopped`` of its file.
+        max_transitions: changes of accelerator allowed per instance (None: any number); binds haxconn, exhaustive
+            and dynamic only.
+        time_limit_s: haxconn, exhaustive, dynamic and naive stop here with the best so far, status "feasible"; naive
+            then says so under the key ``stopped`` of its file. What compiling takes, once per installation, and
+            loading what is compiled does not count.
         on_incumbent: see `Report`.
         exclude: placements by index that haxconn must not return; the bound holds for the others.
 
@@ -66,58 +63,15 @@ def solve(
         InputError: the scheduler is unknown, or nothing was found within the time limit.
     """
     require_scheduler(scheduler)
-    if exclude and scheduler != "haxconn":
-        raise ValueError(f"only haxconn can exclude placements, found {scheduler}")
-    started = monotonic()
-    objective = problem.workload.objective
-    incumbents: list[tuple[float, float]] = []
-
-    def note(value: float) -> None:
-        incumbents.append((monotonic() - started, value))
-        if on_incumbent is not None:
-            on_incumbent(*incumbents[-1])
-
-    bound = None
-    limit = None
-    settled = True
-    if scheduler in _DIRECT or scheduler == "naive":
-        if scheduler in _DIRECT:
-            placement, order = _DIRECT[scheduler](problem)
-        else:
-            placement, order, settled = naive(problem, started + time_limit_s)
-        note(simulate(problem, placement, order).value(objective))
-    else:
-        limit = max_transitions
-        run = partial(_haxconn, exclude=exclude) if scheduler == "haxconn" else _exhaustive
-        placement, order, bound = run(problem, max_transitions, started + time_limit_s, note)
-    # whatever found it, what is written is what the simulator says of the checked names
-    names = named_placement(problem, placement), named_order(problem, order)
-    timeline = simulate(problem, *check(problem, *names, limit, scheduler))
-    value = timeline.value(objective)
-    if not math.isfinite(value):
-        if min(timeline.finish_ms.values()) == 0:
-            found = "an instance takes no time at all, so its throughput is not defined"
-        else:
-            found = f"its {objective} is {value}, which no real times give; look for a mistake in the tables"
-        raise InputError(f"workload {problem.workload.name}: {found}")
-    proved = bound is not None and abs(value - bound) <= 1e-6 * abs(value)
-    schedule = Schedule(
-        workload=problem.workload.name,
-        target=target,
-        scheduler=scheduler,
-        objective=objective,
-        max_transitions=limit,
-        status="optimal" if proved else "feasible",
-        value=value,
-        bound=bound if bound is None or math.isfinite(bound) else None,
-        predicted=predicted(timeline),
-        placement=names[0],
-        order=names[1],
-        solve_s=monotonic() - started,
-        incumbents=tuple(incumbents),
-        extra=None if settled else {"stopped": "by the time limit, with assignments or orders left untried"},
-    )
-    return explained(problem, schedule)
+    if scheduler in SEARCHED:
+        return _search(problem, scheduler, target, max_transitions, time_limit_s, on_incumbent, exclude)
+    if exclude:
+        raise ValueError(f"only {' and '.join(SEARCHED)} can exclude placements, found {scheduler}")
+    if scheduler in _DIRECT:
+        return _direct(problem, scheduler, target, on_incumbent)
+    if scheduler == "naive":
+        return _naive(problem, target, time_limit_s, on_incumbent)
+    return _exhaustive(problem, target, max_transitions, time_limit_s, on_incumbent)
 
 
 def require_scheduler(scheduler: str, *also: str) -> None:
@@ -135,42 +89,105 @@ def require_scheduler(scheduler: str, *also: str) -> None:
         )
 
 
-def _haxconn(
+def _search(
     problem: Problem,
+    scheduler: str,
+    target: str,
     max_transitions: int | None,
-    deadline: float,
-    note: Callable[[float], None],
+    time_limit_s: float,
+    on_incumbent: Report | None,
     exclude: Collection[Placement],
-) -> tuple[Placement, Order, float | None]:
-    from multidnn.schedule.haxconn import HaxConn
+) -> Schedule:
+    from multidnn.schedule.anytime import improve
 
-    sign = cost_of(problem.workload.objective, 1.0)
-    run = HaxConn(problem, max_transitions, deadline, lambda found: note(sign * found.cost), exclude)
-    starts = []
-    with suppress(Infeasible):
-        starts.append(serial(problem))
-    with suppress(Infeasible):
-        now = monotonic()
-        starts.append(naive(problem, now + NAIVE_SHARE * (deadline - now))[:2])
-    best, bound = run.solve(starts)
-    return best.placement, best.order, sign * bound
+    known = 0
+    last: Schedule | None = None
+    for found in improve(
+        problem,
+        scheduler=scheduler,
+        target=target,
+        max_transitions=max_transitions,
+        time_limit_s=time_limit_s,
+        exclude=exclude,
+    ):
+        last = found.schedule
+        # the final one repeats the best, with its bound
+        if on_incumbent is not None and len(last.incumbents) > known:
+            on_incumbent(*last.incumbents[-1])
+        known = len(last.incumbents)
+    assert last is not None, "there is a schedule or an error"
+    return last
+
+
+def _direct(problem: Problem, scheduler: str, target: str, on_incumbent: Report | None) -> Schedule:
+    started = monotonic()
+    placement, order = _DIRECT[scheduler](problem)
+    return _one(problem, scheduler, placement, order, target, started, on_incumbent)
+
+
+def _naive(problem: Problem, target: str, time_limit_s: float, on_incumbent: Report | None) -> Schedule:
+    from multidnn.schedule.compiled.loading import load
+    from multidnn.schedule.naive import naive
+
+    load()
+    started = monotonic()
+    placement, order, settled = naive(problem, started + time_limit_s)
+    extra: dict[str, object] | None = (
+        None if settled else {"stopped": "by the time limit, with assignments or orders left untried"}
+    )
+    return _one(problem, "naive", placement, order, target, started, on_incumbent, extra)
+
+
+def _one(
+    problem: Problem,
+    scheduler: str,
+    placement: Placement,
+    order: Order,
+    target: str,
+    started: float,
+    on_incumbent: Report | None,
+    extra: dict[str, object] | None = None,
+) -> Schedule:
+    """The schedule of a scheduler that gives one, in one go."""
+    seconds = monotonic() - started
+    value = simulate(problem, placement, order).value(problem.workload.objective)
+    schedule = checked_schedule(
+        problem,
+        scheduler,
+        placement,
+        order,
+        target=target,
+        solve_s=seconds,
+        incumbents=((seconds, value),),
+        extra=extra,
+    )
+    if on_incumbent is not None:
+        on_incumbent(seconds, value)
+    return schedule
 
 
 def _exhaustive(
-    problem: Problem, max_transitions: int | None, deadline: float, note: Callable[[float], None]
-) -> tuple[Placement, Order, float | None]:
+    problem: Problem, target: str, max_transitions: int | None, time_limit_s: float, on_incumbent: Report | None
+) -> Schedule:
     from multidnn.schedule.exhaustive import exhaustive
 
+    started = monotonic()
+    incumbents: list[tuple[float, float]] = []
     best: list[tuple[float, Placement, Order]] = []
 
     def found(value: float, placement: Placement, order: Order) -> None:
         best.append((value, placement, order))
-        note(value)
+        incumbents.append((monotonic() - started, value))
+        if on_incumbent is not None:
+            on_incumbent(*incumbents[-1])
 
-    complete = exhaustive(problem, max_transitions, found, lambda: monotonic() > deadline)
+    complete = exhaustive(problem, max_transitions, found, lambda: monotonic() > started + time_limit_s)
     if not best and complete:
         raise Infeasible(f"an instance needs more than {max_transitions} transitions")
     if not best:
         raise InputError("exhaustive found no schedule within the time limit: raise it, or take haxconn")
     value, placement, order = best[-1]
-    return placement, order, value if complete else None
+    return checked_schedule(
+        problem, "exhaustive", placement, order, target=target, max_transitions=max_transitions,
+        bound=value if complete else None, solve_s=monotonic() - started, incumbents=incumbents,
+    )  # fmt: skip

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multidnn.schedule.compiled import kernel, local, regions
+from multidnn.schedule.compiled import beam, kernel, local, regions
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, no_prices, tables_of, work_for
+from multidnn.schedule.compiled.partial import ToGo
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.timeline import Order, Placement, segments_of
 
@@ -72,16 +73,21 @@ class Engine:
         excluded: Groups,
         cutoff: float,
         budget: int,
-    ) -> tuple[Found | None, bool]:
-        """Search the combinations of `members` (indices into `patterns`, per instance); see `regions.search_region`."""
+    ) -> tuple[Found | None, bool, int]:
+        """Search the combinations of `members` (indices into `patterns`, per instance); see `regions.search_region`.
+
+        Returns:
+            What beats `cutoff`, whether all is settled, and how many members of instance level[0] are.
+        """
         starts = np.cumsum([0, *map(len, members)])
         best = np.zeros(self.tables.time.shape[:2], dtype=np.int8)
+        through = np.zeros(1, dtype=np.int64)
         cost, nodes, settled = regions.search_region(
             self.tables, self.prices, self.work, patterns, np.concatenate(members), starts, level, excluded,
-            cutoff, budget, best,
+            cutoff, budget, best, through,
         )  # fmt: skip
         self.nodes += nodes
-        return self._found(cost, cutoff, best), settled
+        return self._found(cost, cutoff, best), settled, int(through[0])
 
     def anneal(
         self,
@@ -102,17 +108,36 @@ class Engine:
         )  # fmt: skip
         return cost, self._found(found, cutoff, best)
 
+    def run_beam(
+        self,
+        tables: Tables,
+        go: ToGo,
+        memory: beam.Beam,
+        horizon: float,
+        alike: int,
+        idle: bool,
+        noise: float,
+        excluded: Groups,
+        cutoff: float,
+        budget: int,
+    ) -> tuple[Found | None, bool]:
+        """What beat `cutoff` in a stretch of beam search, and whether it is through; see `beam.run_beam`."""
+        best = np.zeros(self.tables.time.shape[:2], dtype=np.int8)
+        cost, through = beam.run_beam(
+            tables, self.prices, self.work, go, memory, horizon, alike, idle, noise, self._state, excluded, cutoff,
+            budget, best,
+        )  # fmt: skip
+        return self._found(cost, cutoff, best), through
+
     def enumerate(self, i: int, limit: int, most_worth: Floats, most_chain: float, most: int) -> Groups | None:
         """The patterns of an instance that the bounds allow, None if there are more than `most`."""
         found, count = regions.enumerate_patterns(self.tables, self.prices, i, limit, most_worth, most_chain, most)
         return None if count < 0 else found
 
-    def patterns_of(self, choices: Sequence[Groups], balance: Floats) -> regions.Patterns:
+    def patterns_of(self, choices: Sequence[Groups]) -> regions.Patterns:
         """Measure patterns [P_i, G] of every instance and sort them by key.
 
-        Args:
-            choices: per instance.
-            balance: [A] weights of the accelerators, summing to 1, that make loads a key where there are no prices.
+        The key is the worth in the first price, or without prices the mean load: an accelerator's is at least that.
         """
         parts = []
         for i, groups in enumerate(choices):
@@ -120,16 +145,14 @@ class Engine:
             load = np.zeros((len(groups), self.tables.time.shape[2]))
             worth = np.zeros((len(groups), len(self.prices.members)))
             regions.measure_all(self.tables, self.prices, i, groups, chain, load, worth)
-            key = worth[:, 0] if worth.shape[1] else load @ balance
-            rank = np.lexsort((*groups.T[::-1], key))
+            key = worth[:, 0] if worth.shape[1] else load.mean(axis=1)
+            rank = np.argsort(key, kind="stable")
             parts.append((groups[rank], chain[rank], load[rank], worth[rank].T, key[rank]))
-        return regions.Patterns(
-            np.cumsum([0, *(len(part[0]) for part in parts)]),
-            *(
-                np.ascontiguousarray(np.concatenate([part[k] for part in parts], axis=-1 if k == 3 else 0))
-                for k in range(5)
-            ),
+        joined = (
+            np.ascontiguousarray(np.concatenate([part[k] for part in parts], axis=-1 if k == 3 else 0))
+            for k in range(5)
         )
+        return regions.Patterns(np.cumsum([0, *(len(part[0]) for part in parts)]), *joined)
 
     def _found(self, cost: float, cutoff: float, groups: Groups) -> Found | None:
         if not cost < cutoff:

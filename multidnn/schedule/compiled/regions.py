@@ -220,6 +220,7 @@ def search_region(
     cutoff: float,
     budget: int,
     best: NDArray[np.int8],
+    through: Ints,
 ) -> tuple[float, int, bool]:
     """Find the best schedule among combinations of patterns if its cost is below `cutoff`.
 
@@ -235,6 +236,7 @@ def search_region(
         cutoff: only better costs count.
         budget: states to visit at most, combinations counting for a part of one.
         best: [n, G] receives the placement found.
+        through: [1] receives how many members of the instance chosen first are settled with all the others'.
 
     Returns:
         The least cost found, or `cutoff`; the states visited; whether every combination is settled. If the cost is
@@ -252,6 +254,7 @@ def search_region(
     for k in range(n - 1, -1, -1):
         i = level[k]
         if starts[i] == starts[i + 1]:
+            through[0] = starts[level[0] + 1] - starts[level[0]]
             return cutoff, 0, True
         key = np.inf
         chain = np.inf
@@ -301,6 +304,7 @@ def search_region(
             looked = 0
             nodes += 1
             if nodes > budget:
+                through[0] = at[0] - 1 - starts[level[0]]
                 return cutoff, nodes, False
         allowed = True
         for a in range(accelerators):
@@ -317,13 +321,16 @@ def search_region(
                 break
         if not allowed:
             continue
-        # of twins, the earlier one takes the earlier pattern
+        # of twins, the earlier one takes the pattern that comes first
         for h in range(k):
             j = level[h]
             if tables.twins[i] == tables.twins[j]:
-                own, other = q - patterns.start[i], chosen[h] - patterns.start[j]
-                if (own < other) if i > j else (own > other):
-                    allowed = False
+                for g in range(tables.groups[i]):
+                    own, other = patterns.groups[q, g], patterns.groups[chosen[h], g]
+                    if own != other:
+                        if (own < other) == (i > j):
+                            allowed = False
+                        break
         if not allowed:
             continue
         chains[i] = patterns.chain[q]
@@ -349,7 +356,9 @@ def search_region(
             cutoff = cost
             best[:] = groups
         if not settled:
+            through[0] = at[0] - 1 - starts[level[0]]
             return cutoff, nodes, False
+    through[0] = starts[level[0] + 1] - starts[level[0]]
     return cutoff, nodes, True
 
 
