@@ -32,10 +32,13 @@ from multidnn.schedule.patterns import patterns, placements_of
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.timeline import Order, Placement, simulate
 
-BUDGET = 100_000
-"""States that one region may take, a tenth of a second or so: the clock and Ctrl-C are looked at in between."""
+SLICE_S = 0.1
+"""Seconds that a compiled search may take in one go: the clock and Ctrl-C are looked at in between."""
 
-QUICK_BUDGET = 30_000
+FIRST_BUDGET = 1000
+"""States of the first search, before its speed is known."""
+
+QUICK_S = 0.05
 """For a first try to settle everything without the linear program, which small problems do not repay."""
 
 MOST_PATTERNS = 400_000
@@ -98,6 +101,7 @@ class HaxConn:
         )
         self._prices: list[Bound] = []
         self._depth = 1
+        self._speed = 0.0
         self.best: Found | None = None
         self.bound = self._least_cost()
 
@@ -158,7 +162,10 @@ class HaxConn:
         pool = self._pool()
         if pool is not None:
             # small problems are settled before a linear program is worth its while
-            yield from self._settle(pool, self._everything(), QUICK_BUDGET)
+            began = monotonic()
+            settled = False
+            while not settled and monotonic() - began < QUICK_S:
+                settled = yield from self._settle(pool, self._everything(), self._slice())
         if self._over():
             return
         self._price()
@@ -261,11 +268,20 @@ class HaxConn:
 
     def _settle(self, pool: Pool, cube: Cube, budget: int) -> Generator[Found, None, bool]:
         """Search a cube within the budget; returns whether it is settled."""
+        begun, before = monotonic(), self._engine.nodes
         found, settled = pool.settle(
             cube, self._limits_now(), self._waiting(), self._excluded_groups, self._cost(), budget
         )
+        visited = self._engine.nodes - before
+        if visited >= FIRST_BUDGET:
+            self._speed = visited / max(monotonic() - begun, 1e-6)
         yield from self._better(found)
         return settled
+
+    def _slice(self, slices: int = 1) -> int:
+        """States that take about so many times `SLICE_S`, or what time is left."""
+        seconds = min(slices * SLICE_S, self._search_until - monotonic())
+        return max(FIRST_BUDGET, int(self._speed * seconds))
 
     def _require(self, encoding: Encoding, forms: Sequence[Form], cost: float) -> None:
         """Demand what beating `cost` takes; out of time, fewer demands are as sound."""
@@ -319,10 +335,10 @@ class HaxConn:
                 return cube
             self._engine.use(prices)
             try:
-                budget = BUDGET
+                slices = 1
                 while not self._over():
                     size = len(pool)
-                    if (yield from self._settle(pool, cube, budget)):
+                    if (yield from self._settle(pool, cube, self._slice(slices))):
                         searched = monotonic() - priced
                         # about as long for the search of a cube as for its linear program
                         if searched > 6 * (priced - begun):
@@ -333,7 +349,7 @@ class HaxConn:
                             self._depth = depth
                         return cube
                     if len(pool) == size:
-                        budget *= 2
+                        slices *= 2
                     if monotonic() - priced > 20 * (priced - begun):
                         break
             finally:
@@ -343,14 +359,14 @@ class HaxConn:
 
     def _settle_one(self, cube: Cube) -> Generator[Found, None, Cube | None]:
         """Settle one placement: nothing smaller to go to, so only patience helps."""
-        budget = BUDGET
+        slices = 1
         groups = self._engine.groups_of(cube.placement)
         while not self._over():
-            found, settled = self._engine.order(groups, self._cost(), budget)
+            found, settled = self._engine.order(groups, self._cost(), self._slice(slices))
             yield from self._better(found)
             if settled:
                 return cube
-            budget *= 2
+            slices *= 2
         return None
 
     def _prices_within(self, cube: Cube) -> Prices | None:

@@ -13,8 +13,8 @@ from multidnn.schedule.timeline import Order
 HURRIED_NODES = 100
 """A budget for a first look at a placement."""
 
-FIRST_NODES = 50_000
-"""Before the clock is looked at for the first time: some hundredths of a second."""
+FIRST_NODES = 2_000
+"""Before the clock is looked at for the first time: some hundredths of a second with many instances."""
 
 
 class OrderSearch:
