@@ -17,7 +17,7 @@ negated for throughput, so smaller is better.
 import numpy as np
 from numpy.typing import NDArray
 
-from multidnn.schedule.compiled.jit import compiled, inlined
+from multidnn.schedule.compiled.jit import inlined, lean
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 
 SLACK = 1e-9
@@ -252,7 +252,7 @@ def follow(tables: Tables, work: Work, turns: Ints) -> bool:
     return True
 
 
-@compiled
+@lean
 def many_finish_times(
     tables: Tables, prices: Prices, work: Work, groups: NDArray[np.int8], turns: Ints, finish: Floats
 ) -> None:
@@ -267,14 +267,25 @@ def many_finish_times(
 
 
 @inlined
+def sort(values: Floats, count: int) -> None:
+    """Put the first `count` values in ascending order."""
+    for k in range(1, count):
+        value = values[k]
+        while k > 0 and values[k - 1] > value:
+            values[k] = values[k - 1]
+            k -= 1
+        values[k] = value
+
+
+@inlined
 def queue_cost(free: float, lengths: Floats, earliest: Floats, count: int) -> float:
     """A cost that `count` jobs cannot beat: one machine from `free` on, each not before its earliest finish.
 
     Running the shortest first makes every finish of one machine as early as it can be, the k-th at the sum of the k
     shortest; the earliest finishes in ascending order bound the same k-th finish from below as well.
     """
-    lengths[:count].sort()
-    earliest[:count].sort()
+    sort(lengths, count)
+    sort(earliest, count)
     total = 0.0
     end = free
     for k in range(count):
@@ -314,11 +325,10 @@ def subsets_cost(work: Work, worths: Floats, members: Ints, now: float) -> float
 
 
 @inlined
-def bound(
-    tables: Tables, prices: Prices, work: Work, d: int, lengths: Floats, earliest: Floats, worths: Floats
-) -> float:
-    """A cost that no continuation of state `d` can beat; the last three are scratch of n, n and m entries."""
+def bound(tables: Tables, prices: Prices, work: Work, d: int) -> float:
+    """A cost that no continuation of state `d` can beat."""
     n, accelerators = work.load.shape
+    lengths, earliest, worths = work.lengths, work.earliest, work.worths
     now = work.now[d]
     latency = tables.latency == 1
     cost = 0.0
@@ -508,7 +518,7 @@ def final_cost(tables: Tables, work: Work, d: int) -> float:
     return latest if tables.latency == 1 else -total
 
 
-@compiled
+@lean
 def best_order(
     tables: Tables, prices: Prices, work: Work, groups: NDArray[np.int8], cutoff: float, budget: int
 ) -> tuple[float, int, bool]:
@@ -527,9 +537,6 @@ def best_order(
         `cutoff`, `work.best_turn` and `work.best_count` hold its turns.
     """
     n, accelerators = work.load.shape
-    lengths = np.empty(n)
-    earliest = np.empty(n)
-    worths = np.empty(len(prices.members))
     reset(tables, work)
     nodes = 0
     d = 0
@@ -550,7 +557,7 @@ def best_order(
                     break
                 if zero_left(work, d):
                     continue
-                if check and bound(tables, prices, work, d, lengths, earliest, worths) >= below(cutoff):
+                if check and bound(tables, prices, work, d) >= below(cutoff):
                     break
                 check = False
                 if not advance(tables, work, d):
@@ -567,14 +574,14 @@ def best_order(
                                 for k in range(work.count[d, a]):
                                     work.best_turn[a, k] = work.turn[a, k]
                     break
-            if not split or bound(tables, prices, work, d, lengths, earliest, worths) >= below(cutoff):
+            if not split or bound(tables, prices, work, d) >= below(cutoff):
                 d -= 1
                 continue
         if work.tried[d] == work.choices[d]:
             d -= 1
             continue
         # an order found meanwhile may have settled the other choices
-        if work.tried[d] > 0 and bound(tables, prices, work, d, lengths, earliest, worths) >= below(cutoff):
+        if work.tried[d] > 0 and bound(tables, prices, work, d) >= below(cutoff):
             d -= 1
             continue
         k = work.tried[d]

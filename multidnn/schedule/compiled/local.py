@@ -78,7 +78,7 @@ def change(tables: Tables, state: NDArray[np.uint64], i: int, groups: NDArray[np
         groups[h] = a
 
 
-@inlined
+@compiled
 def line_up(work: Work, keys: Floats, turns: Ints, sorted_keys: Floats) -> None:
     """Turns [A, n * G] of the placed segments by ascending key [n, G] of their first group; the rest is -1."""
     n, accelerators = work.load.shape

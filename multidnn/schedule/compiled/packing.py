@@ -83,7 +83,7 @@ class Work(NamedTuple):
     running: Ints  # [D, n]
     holder: Ints  # [D, A]
     wanted: Ints  # [D, A] the instance chosen to be next, or -1
-    count: Ints  # [D, A] turns taken
+    count: Ints  # type: ignore[assignment]  # [D, A] turns taken
     choice: Ints  # [D, n] instances to try next
     ready: Ints  # [D, n] whether that choice can start at once
     choices: Ints  # [D]
@@ -93,6 +93,9 @@ class Work(NamedTuple):
     best_turn: Ints  # [A, n * G] those of the best order found
     best_count: Ints  # [A]
     early: Floats  # [n] scratch: earliest finishes
+    lengths: Floats  # [n] scratch
+    earliest: Floats  # [n] scratch
+    worths: Floats  # [m] scratch: worth left
     subset: Floats  # [2 ** n] scratch: best throughput of a subset; empty with many instances
 
 
@@ -156,5 +159,5 @@ def work_for(tables: Tables, prices: Prices) -> Work:
         np.zeros((depth, accelerators)), ints(depth, n), ints(depth, n), ints(depth, n), ints(depth, accelerators),
         ints(depth, accelerators), ints(depth, accelerators), ints(depth, n), ints(depth, n), ints(depth), ints(depth),
         ints(depth), ints(accelerators, n * groups), ints(accelerators, n * groups), ints(accelerators),
-        np.zeros(n), np.zeros(subsets),
+        np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(len(prices.members)), np.zeros(subsets),
     )  # fmt: skip
