@@ -63,6 +63,8 @@ def _run(options: argparse.Namespace) -> None:
     target = options.target or options.layers.resolve().parent.name
     if given:
         schedule = evaluate_given(problem, options.schedule, options.max_transitions, target)
+    elif options.scheduler == "dynamic":
+        schedule = _dynamic(problem, target, options)
     else:
         schedule = solve(
             problem,
@@ -73,13 +75,32 @@ def _run(options: argparse.Namespace) -> None:
         )
     schedule.write(options.out)
     unit = "ms" if schedule.objective == "latency" else "inferences/s"
+    value = "no value" if schedule.value is None else f"{schedule.value:.6g} {unit}"
     bound = "" if schedule.bound is None else f", bound {schedule.bound:.6g}"
     print(
-        f"{schedule.workload}: {schedule.scheduler} {schedule.value:.6g} {unit} ({schedule.status}{bound}) "
+        f"{schedule.workload}: {schedule.scheduler} {value} ({schedule.status}{bound}) "
         f"in {schedule.solve_s:.2f} s -> {options.out}"
     )
     if options.explain:
         _explain(problem, schedule, options)
+
+
+def _dynamic(problem: Problem, target: str, options: argparse.Namespace) -> Schedule:
+    """Search with the file at hand at all times: it holds the best schedule so far, for whatever runs meanwhile."""
+    from multidnn.schedule.anytime import improve
+
+    best: Schedule | None = None
+    for found in improve(
+        problem,
+        scheduler="dynamic",
+        target=target,
+        max_transitions=options.max_transitions,
+        time_limit_s=options.time_limit,
+    ):
+        best = found.schedule
+        best.write(options.out)
+    assert best is not None, "there is a schedule or an error"
+    return best
 
 
 def _explain(problem: Problem, schedule: Schedule, options: argparse.Namespace) -> None:
