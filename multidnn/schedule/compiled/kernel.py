@@ -230,24 +230,24 @@ def finish_times(tables: Tables, prices: Prices, work: Work, groups: NDArray[np.
 def follow(tables: Tables, work: Work, turns: Ints) -> bool:
     """`finish_times` of instances that are placed already."""
     n, accelerators = work.load.shape
+    d = int(0)
     reset(tables, work)
+    # only where a segment ended, others can start
+    ended = True
     while True:
-        while True:
-            end_steps(work, 0)
-            started = False
+        while ended:
             for a in range(accelerators):
-                if work.holder[0, a] >= 0 or work.count[0, a] >= turns.shape[1]:
+                if work.holder[d, a] >= 0 or work.count[d, a] >= turns.shape[1]:
                     continue
-                i = turns[a, work.count[0, a]]
-                if i >= 0 and is_ready(tables, work, 0, i, a):
-                    begin(work, 0, i, a)
-                    started = True
-            if not started and not zero_left(work, 0):
-                break
-        if not advance(tables, work, 0):
+                i = turns[a, work.count[d, a]]
+                if i >= 0 and is_ready(tables, work, d, i, a):
+                    begin(work, d, i, a)
+            ended = end_steps(work, d)
+        if not advance(tables, work, d):
             break
+        ended = end_steps(work, d)
     for i in range(n):
-        if work.finish[0, i] < 0.0:
+        if work.finish[d, i] < 0.0:
             return False
     return True
 
@@ -393,7 +393,7 @@ def bound(tables: Tables, prices: Prices, work: Work, d: int) -> float:
         if i >= 0:
             step = work.step[d, i]
             free += work.left[d, i] + work.tail[i, step + 1] - work.tail[i, work.end[i, work.segment[d, i]]]
-        count = 0
+        count = int(0)
         for j in range(n):
             if work.finish[d, j] < 0.0 and work.on[j, work.segments[j] - 1] == a:
                 segments = work.segments[j]
@@ -539,7 +539,7 @@ def best_order(
     n, accelerators = work.load.shape
     reset(tables, work)
     nodes = 0
-    d = 0
+    d = int(0)
     entering = True
     while d >= 0:
         if entering:
@@ -548,16 +548,18 @@ def best_order(
                 return cutoff, nodes, False
             entering = False
             check = True
-            split = False
             while True:
                 if end_steps(work, d):
                     check = True
                 split = start_segments(tables, work, d, groups)
-                if split:
-                    break
-                if zero_left(work, d):
+                if not split and zero_left(work, d):
                     continue
-                if check and bound(tables, prices, work, d) >= below(cutoff):
+                if split or check:
+                    work.least[d] = bound(tables, prices, work, d)
+                    if work.least[d] >= below(cutoff):
+                        split = False
+                        break
+                if split:
                     break
                 check = False
                 if not advance(tables, work, d):
@@ -574,14 +576,11 @@ def best_order(
                                 for k in range(work.count[d, a]):
                                     work.best_turn[a, k] = work.turn[a, k]
                     break
-            if not split or bound(tables, prices, work, d) >= below(cutoff):
+            if not split:
                 d -= 1
                 continue
-        if work.tried[d] == work.choices[d]:
-            d -= 1
-            continue
         # an order found meanwhile may have settled the other choices
-        if work.tried[d] > 0 and bound(tables, prices, work, d) >= below(cutoff):
+        if work.tried[d] == work.choices[d] or work.least[d] >= below(cutoff):
             d -= 1
             continue
         k = work.tried[d]

@@ -83,6 +83,7 @@ class Work(NamedTuple):
     running: Ints  # [D, n]
     holder: Ints  # [D, A]
     wanted: Ints  # [D, A] the instance chosen to be next, or -1
+    least: Floats  # [D] lower bound on the cost of what continues
     count: Ints  # type: ignore[assignment]  # [D, A] turns taken
     choice: Ints  # [D, n] instances to try next
     ready: Ints  # [D, n] whether that choice can start at once
@@ -157,7 +158,7 @@ def work_for(tables: Tables, prices: Prices) -> Work:
         ints(n, groups), ints(n, groups + 1), np.zeros((n, most + 1)), np.zeros((len(prices.members), n, most + 1)),
         np.zeros((n, accelerators)), np.zeros((n, most)), np.zeros(depth), np.zeros((depth, n)), np.zeros((depth, n)),
         np.zeros((depth, accelerators)), ints(depth, n), ints(depth, n), ints(depth, n), ints(depth, accelerators),
-        ints(depth, accelerators), ints(depth, accelerators), ints(depth, n), ints(depth, n), ints(depth), ints(depth),
+        ints(depth, accelerators), np.zeros(depth), ints(depth, accelerators), ints(depth, n), ints(depth, n), ints(depth), ints(depth),
         ints(depth), ints(accelerators, n * groups), ints(accelerators, n * groups), ints(accelerators),
         np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(len(prices.members)), np.zeros(subsets),
     )  # fmt: skip
