@@ -55,7 +55,7 @@ class Pool:
     def narrow(self, bounds: Limits, waiting: Sequence[float]) -> None:
         """Forget patterns that no schedule within `bounds` contains, instance i starting at waiting[i] ms at best."""
         patterns = self._engine.patterns_of(self._groups)
-        self._groups = [patterns.groups[own] for own in _narrowed(patterns, bounds, waiting)]
+        self._groups = [patterns.groups[own] for own in self._narrowed(patterns, bounds, waiting)]
 
     def settle(
         self, cube: Cube, bounds: Limits, waiting: Sequence[float], excluded: Groups, cutoff: float, budget: int
@@ -66,7 +66,7 @@ class Pool:
             What was found, and whether all of the cube is settled. If not, the part that is will not be searched again.
         """
         patterns = self._engine.patterns_of([own[cube.allows(i, own)] for i, own in enumerate(self._groups)])
-        members = _narrowed(patterns, bounds, waiting)
+        members = self._narrowed(patterns, bounds, waiting)
         found, settled, through = self._engine.settle(patterns, members, self.level, excluded, cutoff, budget)
         pivot = int(self.level[0])
         if settled or through == 0 or any(count for i, count in enumerate(cube.fixed) if i != pivot):
@@ -80,18 +80,19 @@ class Pool:
         self._groups[pivot] = own[~gone]
         return found, False
 
-
-def _narrowed(patterns: Patterns, bounds: Limits, waiting: Sequence[float]) -> list[Ints]:
-    """Per instance the indices of patterns that `bounds` allow beside the least of the others."""
-    n = len(patterns.start) - 1
-    members = [np.arange(patterns.start[i], patterns.start[i + 1], dtype=np.int64) for i in range(n)]
-    if any(len(own) == 0 for own in members):
+    def _narrowed(self, patterns: Patterns, bounds: Limits, waiting: Sequence[float]) -> list[Ints]:
+        """Per instance the indices of patterns that `bounds` allow beside the least of the others."""
+        n = len(patterns.start) - 1
+        members = [np.arange(patterns.start[i], patterns.start[i + 1], dtype=np.int64) for i in range(n)]
+        if any(len(own) == 0 for own in members):
+            return members
+        loads = np.array([patterns.load[own].min(axis=0) for own in members])
+        # others bound no single finish
+        worth = patterns.worth[self._engine.prices.members >= 0]
+        worths = np.array([worth[:, own].min(axis=1) for own in members])
+        for i, own in enumerate(members):
+            keep = waiting[i] + patterns.chain[own] < bounds.finish[i]
+            keep &= (patterns.load[own] + (loads.sum(axis=0) - loads[i]) < bounds.makespan).all(axis=1)
+            keep &= (worth[:, own].T + (worths.sum(axis=0) - worths[i]) < bounds.makespan).all(axis=1)
+            members[i] = own[keep]
         return members
-    loads = np.array([patterns.load[own].min(axis=0) for own in members])
-    worths = np.array([patterns.worth[:, own].min(axis=1) for own in members])
-    for i, own in enumerate(members):
-        keep = waiting[i] + patterns.chain[own] < bounds.finish[i]
-        keep &= (patterns.load[own] + (loads.sum(axis=0) - loads[i]) < bounds.makespan).all(axis=1)
-        keep &= (patterns.worth[:, own].T + (worths.sum(axis=0) - worths[i]) < bounds.makespan).all(axis=1)
-        members[i] = own[keep]
-    return members

@@ -14,7 +14,7 @@ schedules or a region that has been searched.
 import math
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, permutations
 from time import monotonic
 
 import numpy as np
@@ -41,11 +41,23 @@ FIRST_BUDGET = 1000
 QUICK_S = 0.05
 """For a first try to settle everything without the linear program, which small problems do not repay."""
 
+LEAST_EFFORT_S = 0.02
+"""What a cube costs at least before its search begins: a proposal of Z3 and its clause."""
+
 MOST_PATTERNS = 400_000
 """Of one instance; with more, regions are single placements."""
 
 MOST_CONFIGURATIONS = 3_000_000
 """Beyond this, no prices: their check alone would take seconds a round."""
+
+MOST_SUBSETS = 4
+"""Instances up to which the throughput is bounded by when the last of each subset finishes."""
+
+MOST_ORDERS = 3
+"""Instances up to which it is bounded in every order of finishing, with as many linear programs each as `LEANINGS`."""
+
+LEANINGS = (1.0, 0.4, 2.0)
+"""How the weights of later finishes are changed from one linear program to the next."""
 
 BOUND_SHARE = 0.1
 """What is left of the time limit for raising the bound when the proof does not close."""
@@ -174,7 +186,9 @@ class HaxConn:
         pool = self._pool()
         encoding = Encoding(self._problem, self._limit, self._horizon() / UNITS)
         forms = chain_forms(self._problem) + load_forms(self._problem)
-        forms += [price_form(self._problem, bound.work, bound.hold, None) for bound in self._prices]
+        forms += [
+            price_form(self._problem, bound.work, bound.hold, None) for bound in self._prices if bound.order is None
+        ]
         for placement in self._excluded:
             encoding.refute(placement, [len(groups) for groups in placement])
         if (yield from self._prove(encoding, forms, pool)):
@@ -210,22 +224,45 @@ class HaxConn:
         if n == 1:
             return
         everyone = (1 << n) - 1
-        # the throughput is bounded by how late the last of each subset must be
-        subsets = (
-            [everyone] if self._objective == "latency" else [s for s in range(3, everyone + 1) if s.bit_count() > 1]
-        )
-        if max(configurations(tables, s) for s in subsets) * len(subsets) > MOST_CONFIGURATIONS:
-            subsets = [everyone] if configurations(tables, everyone) <= MOST_CONFIGURATIONS else []
+        if configurations(tables, everyone) > MOST_CONFIGURATIONS:
+            return
         assert self.best is not None
-        start = self._engine.groups_of(self.best.placement).astype(np.int64)
-        for members in subsets:
-            if self._over():
-                break
-            self._prices.append(solve_bound(tables, self._limits, members, [start], self._over))
+        start = [self._engine.groups_of(self.best.placement).astype(np.int64)]
+        self._prices.append(solve_bound(tables, self._limits, everyone, start, self._over))
+        if self._objective == "throughput" and 2 < n <= MOST_SUBSETS:
+            for members in range(3, everyone):
+                if members.bit_count() > 1 and not self._over():
+                    self._prices.append(solve_bound(tables, self._limits, members, start, self._over))
+        if self._objective == "throughput" and n <= MOST_ORDERS:
+            by_order = [
+                solve_bound(tables, self._limits, everyone, start, self._over, np.array(order), weight)
+                for order in self._orders()
+                for weight in self._weights(order)
+            ]
+            # an order without prices would have to count as unbounded, so it is all or none
+            if not self._over():
+                self._prices += by_order
         if self._prices:
             self._engine.use(prices_of(self._prices))
             if self._objective == "latency":
                 self.bound = max(self.bound, max(bound.makespan_ms for bound in self._prices))
+
+    def _orders(self) -> Iterator[tuple[int, ...]]:
+        """Every order in which the instances may finish."""
+        waits = self._problem.workload.predecessors()
+        for order in permutations(self._instances()):
+            if all(order.index(j) < order.index(i) for i in order for j in waits[i]):
+                yield order
+
+    def _weights(self, order: Sequence[int]) -> Iterator[np.ndarray]:
+        """Weights of the finishes, first as the throughput changes with each at the incumbent, then leaning to the first."""
+        assert self.best is not None
+        finish = sorted(simulate(self._problem, self.best.placement, self.best.order).finish_ms.values())
+        for lean in LEANINGS:
+            weight = np.zeros(len(order))
+            for k, i in enumerate(order):
+                weight[i] = (finish[0] / finish[k]) ** 2 * lean**k
+            yield weight
 
     def _limits_now(self) -> Limits:
         return limits(self._objective, below(self._cost()), self._earliest)
@@ -243,6 +280,7 @@ class HaxConn:
         choices = []
         for i in self._instances():
             most_worth = bounds.makespan - (least.sum(axis=1) - least[:, i])
+            most_worth[prices.members < 0] = math.inf
             listed = self._engine.enumerate(
                 i, int(self._limits[i]), most_worth, bounds.finish[i] - waiting[i], MOST_PATTERNS
             )
@@ -330,6 +368,7 @@ class HaxConn:
             begun = monotonic()
             prices = self._prices_within(cube)
             priced = monotonic()
+            effort = max(priced - begun, LEAST_EFFORT_S)
             if prices is None:
                 self._depth = depth - 1
                 return cube
@@ -340,17 +379,17 @@ class HaxConn:
                     size = len(pool)
                     if (yield from self._settle(pool, cube, self._slice(slices))):
                         searched = monotonic() - priced
-                        # about as long for the search of a cube as for its linear program
-                        if searched > 6 * (priced - begun):
+                        # a few times as long for the search of a cube as for what comes before
+                        if searched > 6 * effort:
                             self._depth = depth + 1
-                        elif searched < priced - begun:
+                        elif searched < effort:
                             self._depth = depth - 1
                         else:
                             self._depth = depth
                         return cube
                     if len(pool) == size:
                         slices *= 2
-                    if monotonic() - priced > 20 * (priced - begun):
+                    if monotonic() - priced > 20 * effort:
                         break
             finally:
                 self._engine.use(root)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from multidnn.schedule.compiled.configurations import best_configurations, cheapest_pattern, earned
+from multidnn.schedule.compiled.configurations import best_configurations, cheapest_pattern, earned, lift
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables
 
 ROUNDS = 200
@@ -27,26 +27,44 @@ ROUNDS = 200
 CLOSE = 1e-3
 """Relative gap between master and bound at which the rounds end."""
 
+SMOOTH = 0.8
+"""Share of the best prices so far in those that the next round tries: LP prices alone swing (Wentges 1997)."""
+
+LIFTS = (0.3, 0.3, 0.3, 1.0)
+"""Shares of the room left by which prices are raised at the end, one sweep each; small ones first spread it evenly."""
+
+MOST_TO_LIFT = 1_000_000
+"""Configurations up to which prices are raised: a sweep looks at all of them several times."""
+
 SAFETY = 1 - 1e-9
 """Prices are scaled by this much more, so that rounding never makes them worth more than they are."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Valid prices: work [n, G, A] and hold [n, A] in ms of makespan per ms alone, and the makespan they prove, in ms."""
+    """Valid prices: work [n, G, A] and hold [n, A] in ms of makespan per ms alone, and the makespan they prove, in ms.
+
+    With `order` and `weight` [n] they are ms of the weighted sum of finishes instead, if the instances finish in that
+    order, and `makespan_ms` is the sum they prove.
+    """
 
     work: Floats
     hold: Floats
     members: int
     makespan_ms: float
+    order: Ints | None = None
+    weight: Floats | None = None
 
 
 def prices_of(bounds: list[Bound]) -> Prices:
     """Stack bounds for the compiled searches."""
+    n = len(bounds[0].work)
     return Prices(
         np.stack([bound.work for bound in bounds]),
         np.stack([bound.hold for bound in bounds]),
-        np.array([bound.members for bound in bounds]),
+        np.array([bound.members if bound.order is None else -1 for bound in bounds], dtype=np.int64),
+        np.stack([np.arange(n) if bound.order is None else bound.order for bound in bounds]).astype(np.int64),
+        np.stack([np.zeros(n) if bound.weight is None else bound.weight for bound in bounds]),
     )
 
 
@@ -93,9 +111,9 @@ class Master:
                 self._mixed[i] = self._model.getNumRow()
                 self._model.addRow(1.0, 1.0, 0, np.zeros(0, dtype=np.int32), np.zeros(0))
 
-    def add_configuration(self, entries: list[tuple[tuple[int, int, int], float]]) -> None:
-        """A configuration as (instance, group or G for a hold, accelerator) with its rate."""
-        self._column(1.0, {self._rows[item]: rate for item, rate in entries if rate > 0})
+    def add_configuration(self, entries: list[tuple[tuple[int, int, int], float]], cost: float = 1.0) -> None:
+        """A configuration as (instance, group or G for a hold, accelerator) with its rate, and what a ms of it costs."""
+        self._column(cost, {self._rows[item]: rate for item, rate in entries if rate > 0})
 
     def add_pattern(self, i: int, groups: Ints) -> None:
         """A placement [G] of instance `i`."""
@@ -143,8 +161,14 @@ def solve_bound(
     members: int,
     starts: list[Ints],
     stop: Callable[[], bool],
+    order: Ints | None = None,
+    weight: Floats | None = None,
 ) -> Bound:
     """Prices for the instances in `members`, as good as the rounds allow.
+
+    With `order` and `weight` the bound is on the weighted sum of finishes of schedules that finish in that order: time
+    falls into phases between finishes, in each of which the instances not yet finished may run, and a millisecond of
+    it costs the sum of their weights. Prices are valid if no configuration earns more than its phase costs.
 
     Args:
         tables: the problem.
@@ -152,13 +176,19 @@ def solve_bound(
         members: bits of the instances that count.
         starts: placements [n, G] to begin with, at least one.
         stop: ends the rounds early.
+        order: [n] the instances, all of them, as they finish.
+        weight: [n] of each instance's finish, above 0.
     """
     n, groups, accelerators = tables.time.shape
+    phases = [(members, 1.0)]
+    if order is not None and weight is not None:
+        phases = [(sum(1 << int(i) for i in order[k:]), float(weight[order[k:]].sum())) for k in range(n)]
     apart = never_together(tables)
     master = Master(tables, members)
     inside = [i for i in range(n) if members >> i & 1]
     for i, g, a in list(master._rows):
-        master.add_configuration([((i, g, a), 1.0)])
+        # alone, and in the cheapest phase that it may run in
+        master.add_configuration([((i, g, a), 1.0)], min(cost for running, cost in phases if running >> i & 1))
     known: set[tuple[int, ...]] = set()
     for start in starts:
         for i in inside:
@@ -171,30 +201,66 @@ def solve_bound(
     found: Bound | None = None
     for _ in range(ROUNDS):
         value, work, hold = master.solve()
-        top = best_configurations(tables, apart, members, work, hold, best, instances, items)
-        scale = SAFETY / max(top, 1e-300)
-        worths = []
-        for i in inside:
-            worths.append(cheapest_pattern(tables, i, limits[i], work, hold, pattern))
-            master.add_pattern(i, pattern)
-        makespan = sum(worths) * scale
-        if found is None or makespan > found.makespan_ms:
-            found = Bound(work * scale, hold * scale, members, makespan)
-        if value - found.makespan_ms <= CLOSE * value or stop():
+        if found is not None and value - found.makespan_ms <= CLOSE * value:
             break
-        for index in np.argwhere(best > 1 + 1e-7):
-            instance, group = instances[tuple(index)], items[tuple(index)]
-            key = (*instance, *group)
-            if key in known:
-                continue
-            known.add(key)
-            earned(tables, instance, group, work, hold, rates)
-            master.add_configuration(
-                [
-                    ((int(instance[a]), int(group[a]), a), float(rates[a]))
-                    for a in range(accelerators)
-                    if instance[a] >= 0
-                ]
-            )
+        # between the best prices and the LP's; the LP's alone where that teaches nothing new
+        for share in (SMOOTH, 0.0) if found is not None else (0.0,):
+            if found is not None and share > 0.0:
+                tried, tried_hold = share * found.work + (1 - share) * work, share * found.hold + (1 - share) * hold
+            else:
+                tried, tried_hold = work, hold
+            # by how much the prices earn too much in some phase
+            excess, columns = 1.0, []
+            for phase, (running, cost) in enumerate(phases):
+                top = best_configurations(tables, apart, running, tried, tried_hold, cost, best, instances, items)
+                excess = max(excess, top / cost)
+                for index in np.argwhere(best > cost * (1 + 1e-7)):
+                    columns.append((phase, instances[tuple(index)].copy(), items[tuple(index)].copy()))
+            scale = SAFETY / excess
+            makespan = 0.0
+            for i in inside:
+                makespan += scale * cheapest_pattern(tables, i, limits[i], tried, tried_hold, pattern)
+                master.add_pattern(i, pattern)
+            better = found is None or makespan > found.makespan_ms
+            if better:
+                found = Bound(tried * scale, tried_hold * scale, members, makespan, order, weight)
+            new = False
+            for phase, instance, group in columns:
+                key = (phase, *instance, *group)
+                if key in known:
+                    continue
+                known.add(key)
+                new = True
+                earned(tables, instance, group, work, hold, rates)
+                master.add_configuration(
+                    [
+                        ((int(instance[a]), int(group[a]), a), float(rates[a]))
+                        for a in range(accelerators)
+                        if instance[a] >= 0
+                    ],
+                    phases[phase][1],
+                )
+            if new or better:
+                break
+        if stop():
+            break
     assert found is not None
-    return found
+    # what may be earned differs between phases, and raising looks at all configurations alike
+    if order is not None or configurations(tables, members) > MOST_TO_LIFT:
+        return found
+    return _lifted(tables, apart, found)
+
+
+def _lifted(tables: Tables, apart: Ints, bound: Bound) -> Bound:
+    """The same bound with prices as high as they may be."""
+    n, groups, accelerators = tables.time.shape
+    work, hold = bound.work.copy(), bound.hold.copy()
+    for share in LIFTS:
+        lift(tables, apart, bound.members, work, hold, share)
+    # rounding may have taken a configuration above 1
+    best = np.empty((accelerators, n, groups + 1))
+    chosen = np.zeros((accelerators, n, groups + 1, accelerators), dtype=np.int64)
+    scale = SAFETY / best_configurations(
+        tables, apart, bound.members, work, hold, 1.0, best, chosen, np.zeros_like(chosen)
+    )
+    return Bound(work * scale, hold * scale, bound.members, bound.makespan_ms * scale)

@@ -313,7 +313,7 @@ def subsets_cost(work: Work, worths: Floats, members: Ints, now: float) -> float
                 latest = work.early[i]
         for p in range(len(members)):
             # instances outside the set only add to what must be done
-            if worths[p] > 0.0 and members[p] & chosen == members[p] and now + worths[p] > latest:
+            if members[p] > 0 and worths[p] > 0.0 and members[p] & chosen == members[p] and now + worths[p] > latest:
                 latest = now + worths[p]
         best = 0.0
         gain = 1000.0 / latest if latest > 0.0 else np.inf
@@ -322,6 +322,87 @@ def subsets_cost(work: Work, worths: Floats, members: Ints, now: float) -> float
                 best = max(best, work.subset[chosen & ~(1 << i)] + gain)
         work.subset[chosen] = best
     return -work.subset[(1 << n) - 1]
+
+
+@inlined
+def orders_cost(work: Work, prices: Prices, done: int, latest: float, now: float) -> float:
+    """A throughput cost from weighted sums of finishes, which prices bound for one order of finishing each.
+
+    Take the instances in one order of finishing, with the earliest finishes in `work.early` (exact for those in the
+    bits of `done`) and the last no earlier than `latest`. A weighted sum of the finishes is at least what the prices
+    say (`work.worths` and what has passed). Throughput is convex in the finishes, so it is largest at a corner of
+    what these conditions allow: all finishes at their earliest, but one pushed back, with those after it that it
+    meets, until the sum is reached. Each order has its best corner, and its least over the prices; the best order
+    bounds all. Prices for orders cover every order that `after` allows, or there are none.
+    """
+    n = len(work.early)
+    m = len(prices.members)
+    level = work.lengths
+    best = 0.0
+    orders = 0
+    p = int(0)
+    while p < m:
+        if prices.members[p] != -1:
+            p += 1
+            continue
+        last = p + 1
+        while last < m and prices.members[last] == -1:
+            same = True
+            for k in range(n):
+                if prices.order[last, k] != prices.order[p, k]:
+                    same = False
+            if not same:
+                break
+            last += 1
+        orders += 1
+        possible = True
+        for k in range(n):
+            i = prices.order[p, k]
+            level[k] = work.early[i]
+            if k > 0:
+                if done >> i & 1:
+                    # it finished before the one in front of it, or that one is not even done
+                    if work.early[i] < level[k - 1] or not done >> prices.order[p, k - 1] & 1:
+                        possible = False
+                elif level[k - 1] > level[k]:
+                    level[k] = level[k - 1]
+        if possible:
+            if not done >> prices.order[p, n - 1] & 1:
+                level[n - 1] = max(level[n - 1], latest)
+            least = np.inf
+            for q in range(p, last):
+                slack = work.worths[q]
+                for k in range(n):
+                    i = prices.order[p, k]
+                    if not done >> i & 1:
+                        slack -= prices.weight[q, i] * (level[k] - now)
+                value = 0.0
+                if slack <= 0.0:
+                    for k in range(n):
+                        value += 1000.0 / level[k] if level[k] > 0.0 else np.inf
+                else:
+                    for j in range(n):
+                        if done >> prices.order[p, j] & 1:
+                            continue
+                        x = level[j]
+                        total = prices.weight[q, prices.order[p, j]]
+                        need = slack
+                        k = j
+                        while k + 1 < n and need > total * (level[k + 1] - x):
+                            need -= total * (level[k + 1] - x)
+                            k += 1
+                            x = level[k]
+                            total += prices.weight[q, prices.order[p, k]]
+                        x += need / total
+                        corner = 0.0
+                        for h in range(n):
+                            finish = x if j <= h <= k else level[h]
+                            corner += 1000.0 / finish if finish > 0.0 else np.inf
+                        value = max(value, corner)
+                least = min(least, value)
+            best = max(best, least)
+        p = last
+    return -best if orders > 0 else -np.inf
 
 
 @inlined
@@ -407,6 +488,11 @@ def bound(tables: Tables, prices: Prices, work: Work, d: int) -> float:
     total = max(total, queues)
     if len(work.subset) > 0 and len(prices.members) > 0:
         total = max(total, subsets_cost(work, worths, prices.members, now))
+        done = int(0)
+        for i in range(n):
+            if work.finish[d, i] >= 0.0:
+                done |= 1 << i
+        total = max(total, orders_cost(work, prices, done, cost, now))
     return total
 
 

@@ -50,12 +50,17 @@ class Prices(NamedTuple):
     Attributes:
         work: [m, n, G, A] what a millisecond alone of a group is worth in milliseconds of makespan.
         hold: [m, n, A] the same for holds of an instance.
-        members: [m] bit i set if instance i has prices; the others' are 0.
+        members: [m] bit i set if instance i has prices; the others' are 0. The worth bounds when the last of them
+            finishes. -1 where it bounds a weighted sum of finishes instead, in one order of finishing:
+        order: [m, n] the instances in that order.
+        weight: [m, n] the weight of each instance's finish.
     """
 
     work: Floats
     hold: Floats
     members: Ints
+    order: Ints
+    weight: Floats
 
 
 class Work(NamedTuple):
@@ -140,7 +145,14 @@ def tables_of(problem: Problem) -> Tables:
 def no_prices(tables: Tables) -> Prices:
     """Prices that bound nothing."""
     n, groups, accelerators = tables.time.shape
-    return Prices(np.zeros((0, n, groups, accelerators)), np.zeros((0, n, accelerators)), np.zeros(0, dtype=np.int64))
+    none = np.zeros(0, dtype=np.int64)
+    return Prices(
+        np.zeros((0, n, groups, accelerators)),
+        np.zeros((0, n, accelerators)),
+        none,
+        none.reshape(0, n),
+        np.zeros((0, n)),
+    )
 
 
 def work_for(tables: Tables, prices: Prices) -> Work:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidnn.schedule.compiled.jit import compiled, inlined
-from multidnn.schedule.compiled.kernel import below, best_order, place, subsets_cost
+from multidnn.schedule.compiled.kernel import below, best_order, orders_cost, place, subsets_cost
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 
 COMBINATIONS_PER_NODE = 32
@@ -204,6 +204,9 @@ def combination_cost(
         total += least - min(least, 1000.0 / cost)
     if len(work.subset) > 0 and len(worths) > 0:
         total = max(total, subsets_cost(work, worths, prices.members, 0.0))
+        for p in range(len(worths)):
+            work.worths[p] = worths[p]
+        total = max(total, orders_cost(work, prices, 0, cost, 0.0))
     return total
 
 
