@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from multidnn.schedule.compiled.jit import compiled, inlined
+from multidnn.schedule.compiled.jit import compiled, inlined, lean
 from multidnn.schedule.compiled.kernel import slowdown
 from multidnn.schedule.compiled.packing import Floats, Ints, Tables
 
 
-@inlined
+@lean
 def earned(tables: Tables, instance: Ints, group: Ints, work: Floats, hold: Floats, rates: Floats) -> float:
     """What a configuration earns a millisecond, and its rates [A].
 

@@ -46,7 +46,7 @@ def slowdown(tables: Tables, instance: int, group: int, accelerator: int, extern
     return row[k - 1] + (external - axis[k - 1]) / (axis[k] - axis[k - 1]) * (row[k] - row[k - 1])
 
 
-@inlined
+@lean
 def place(tables: Tables, prices: Prices, work: Work, i: int, groups: NDArray[np.int8]) -> None:
     """Lay out the steps of instance `i` on the accelerators `groups` [G]."""
     count = tables.groups[i]
