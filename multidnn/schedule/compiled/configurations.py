@@ -40,11 +40,49 @@ def earned(tables: Tables, instance: Ints, group: Ints, work: Floats, hold: Floa
     return total
 
 
+@inlined
+def price_of(work: Floats, hold: Floats, i: int, g: int, a: int) -> float:
+    """The price of a group, or of a hold if `g` is the number of groups."""
+    return work[i, g, a] if g < work.shape[1] else hold[i, a]
+
+
+@compiled
+def items_by_price(tables: Tables, members: int, work: Floats, hold: Floats) -> tuple[Ints, Ints]:
+    """Per accelerator the items (instance * (G + 1) + group) with a price [A, n * (G + 1)], dearest first, and how many."""
+    n, longest, accelerators = tables.time.shape
+    items = np.zeros((accelerators, n * (longest + 1)), dtype=np.int64)
+    count = np.zeros(accelerators, dtype=np.int64)
+    prices = np.empty(n * (longest + 1))
+    for a in range(accelerators):
+        many = 0
+        for i in range(n):
+            if not members >> i & 1:
+                continue
+            for g in range(longest + 1):
+                price = price_of(work, hold, i, g, a)
+                # what earns nothing is left to the configuration without it
+                if price > 0.0 and (g == longest or tables.time[i, g, a] < np.inf):
+                    prices[many] = -price
+                    items[a, many] = i * (longest + 1) + g
+                    many += 1
+        items[a, :many] = items[a, :many][np.argsort(prices[:many])]
+        count[a] = many
+    return items, count
+
+
 @compiled
 def best_configurations(
-    tables: Tables, apart: Ints, members: int, work: Floats, hold: Floats, best: Floats, instances: Ints, groups: Ints
+    tables: Tables,
+    apart: Ints,
+    members: int,
+    work: Floats,
+    hold: Floats,
+    best: Floats,
+    instances: Ints,
+    groups: Ints,
+    least: float = 1.0,
 ) -> float:
-    """The best configuration with each group or hold in it, over all configurations.
+    """The best configuration with each group or hold in it, over all configurations that earn more than `least`.
 
     Args:
         tables: the problem.
@@ -52,23 +90,31 @@ def best_configurations(
         members: bits of the instances that count.
         work, hold: prices as in `earned`.
         best: [A, n, G + 1] receives what the best configuration earns that has this item (G: hold) as its first,
-            on the lowest accelerator in use.
+            on the lowest accelerator in use; -1 if none earns more than `least`.
         instances, groups: [A, n, G + 1, A] receive that configuration.
+        least: what earns this much or less is of no interest.
 
     Returns:
-        The most that any configuration earns a millisecond.
+        The most that any configuration earns a millisecond, or `least` if that is more.
     """
-    n, longest, accelerators = tables.time.shape
+    longest, accelerators = tables.time.shape[1:]
     best[:] = -1.0
+    items, count = items_by_price(tables, members, work, hold)
     instance = np.full(accelerators, -1)
     group = np.full(accelerators, -1)
     rates = np.zeros(accelerators)
-    # digits of an odometer: per accelerator -1 (nothing) or instance * (G + 1) + group
+    # per accelerator, the place in its items plus 1; 0 is for nothing there
     digit = np.full(accelerators, -1)
-    top = 0.0
+    # prices up to each accelerator, and the most that those from it on can add, because no rate is above 1
+    sums = np.zeros(accelerators + 1)
+    rest = np.zeros(accelerators + 1)
+    for a in range(accelerators - 1, -1, -1):
+        most = 0.0
+        if count[a] > 0:
+            most = price_of(work, hold, items[a, 0] // (longest + 1), items[a, 0] % (longest + 1), a)
+        rest[a] = rest[a + 1] + most
+    top = least
     a = 0
-    most = n * (longest + 1)
-    entering = True
     while a >= 0:
         if a == accelerators:
             first = 0
@@ -76,34 +122,37 @@ def best_configurations(
                 first += 1
             if first < accelerators:
                 value = earned(tables, instance, group, work, hold, rates)
-                top = max(top, value)
                 i, g = instance[first], group[first]
-                if value > best[first, i, g]:
+                if value > least and value > best[first, i, g]:
+                    top = max(top, value)
                     best[first, i, g] = value
                     instances[first, i, g] = instance
                     groups[first, i, g] = group
             a -= 1
             continue
-        if entering:
+        digit[a] += 1
+        if digit[a] == 0:
+            # nothing here
+            instance[a] = -1
+            if sums[a] + rest[a + 1] <= least:
+                continue
+            sums[a + 1] = sums[a]
+            a += 1
+            continue
+        if digit[a] > count[a]:
             digit[a] = -1
             instance[a] = -1
-            entering = False
-            a += 1
-            entering = a < accelerators
-            continue
-        digit[a] += 1
-        if digit[a] == most:
             a -= 1
             continue
-        i = digit[a] // (longest + 1)
-        g = digit[a] % (longest + 1)
-        if not members >> i & 1:
-            continue
-        if g < longest:
-            # what earns nothing alone is left to the configuration without it
-            if tables.time[i, g, a] == np.inf or work[i, g, a] <= 0.0:
-                continue
-        elif hold[i, a] <= 0.0:
+        item = items[a, digit[a] - 1]
+        i = item // (longest + 1)
+        g = item % (longest + 1)
+        price = price_of(work, hold, i, g, a)
+        if sums[a] + price + rest[a + 1] <= least:
+            # the others here are no dearer
+            digit[a] = -1
+            instance[a] = -1
+            a -= 1
             continue
         clash = False
         for b in range(a):
@@ -113,9 +162,81 @@ def best_configurations(
             continue
         instance[a] = i
         group[a] = g
+        sums[a + 1] = sums[a] + price
         a += 1
-        entering = a < accelerators
     return top
+
+
+@compiled
+def lift(tables: Tables, apart: Ints, members: int, work: Floats, hold: Floats, share: float) -> None:
+    """Raise valid prices, one item after another, by a share of what keeps every configuration from earning more than 1.
+
+    A solution of the LP leaves prices low wherever its own placements do not go; raised ones prove as much at the root
+    and more of everything that differs from it.
+    """
+    n, longest, accelerators = tables.time.shape
+    instance = np.full(accelerators, -1)
+    group = np.full(accelerators, -1)
+    rates = np.zeros(accelerators)
+    digit = np.full(accelerators, -1)
+    for g in range(longest + 1):
+        for i in range(n):
+            if not members >> i & 1:
+                continue
+            for here in range(accelerators):
+                if g < longest and tables.time[i, g, here] == np.inf:
+                    continue
+                room = np.inf
+                instance[:] = -1
+                digit[:] = -2
+                instance[here] = i
+                group[here] = g
+                a = 0
+                while a >= 0:
+                    if a == accelerators:
+                        value = earned(tables, instance, group, work, hold, rates)
+                        room = min(room, (1.0 - value) / rates[here])
+                        a -= 1
+                        continue
+                    if a == here:
+                        # passed through forwards, then backwards
+                        digit[a] += 1
+                        if digit[a] == -1:
+                            a += 1
+                        else:
+                            digit[a] = -2
+                            a -= 1
+                        continue
+                    digit[a] += 1
+                    if digit[a] == -1:
+                        instance[a] = -1
+                        a += 1
+                        continue
+                    if digit[a] == n * (longest + 1):
+                        digit[a] = -2
+                        instance[a] = -1
+                        a -= 1
+                        continue
+                    j = digit[a] // (longest + 1)
+                    h = digit[a] % (longest + 1)
+                    if j == i or not members >> j & 1 or apart[i, j] == 1:
+                        continue
+                    if h < longest and tables.time[j, h, a] == np.inf:
+                        continue
+                    clash = False
+                    for b in range(a):
+                        if b != here and instance[b] >= 0 and (instance[b] == j or apart[instance[b], j] == 1):
+                            clash = True
+                    if clash:
+                        continue
+                    instance[a] = j
+                    group[a] = h
+                    a += 1
+                if room > 0.0 and room < np.inf:
+                    if g < longest:
+                        work[i, g, here] += share * room
+                    else:
+                        hold[i, here] += share * room
 
 
 @compiled

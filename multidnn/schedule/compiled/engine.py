@@ -114,18 +114,18 @@ class Engine:
         go: ToGo,
         memory: beam.Beam,
         horizon: float,
-        alike: int,
         idle: bool,
         noise: float,
         excluded: Groups,
         cutoff: float,
+        level: float,
         budget: int,
     ) -> tuple[Found | None, bool]:
         """What beat `cutoff` in a stretch of beam search, and whether it is through; see `beam.run_beam`."""
         best = np.zeros(self.tables.time.shape[:2], dtype=np.int8)
         cost, through = beam.run_beam(
-            tables, self.prices, self.work, go, memory, horizon, alike, idle, noise, self._state, excluded, cutoff,
-            budget, best,
+            tables, self.prices, self.work, go, memory, horizon, idle, noise, self._state, excluded, cutoff,
+            level, budget, best,
         )  # fmt: skip
         return self._found(cost, cutoff, best), through
 
