@@ -82,15 +82,17 @@ def improve(
     yield Incumbent(incumbents[-1][0], schedule(sign * run.bound))
 
 
-def _starts(problem: Problem, start: Sequence[Schedule], deadline: float) -> Iterator[tuple[Placement, Order]]:
-    """What the search begins from, made one at a time so that the first is there at once."""
+def _starts(problem: Problem, start: Sequence[Schedule], deadline: float) -> Iterator[tuple[Placement, Order] | None]:
+    """What the search begins from, made one at a time so that the first is there at once; None where there is none."""
     for given in start:
         if given.placement is not None and given.order is not None:
             yield check(problem, given.placement, given.order, None, f"the {given.scheduler} schedule to start from")
     if start:
         return
-    with suppress(Infeasible):
+    try:
         yield serial(problem)
+    except Infeasible:
+        yield None
     with suppress(Infeasible):
         now = monotonic()
         yield naive(problem, now + NAIVE_SHARE * max(0.0, deadline - now))[:2]

@@ -1,5 +1,6 @@
 """Regions of the placement space: all placements that agree in some leading groups, and what of them is still open."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,13 +45,9 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self._groups))
 
-    def inside(self, cube: Cube) -> int:
-        """How many patterns of the instances that it fixes a cube contains."""
-        total = 1
-        for i, count in enumerate(cube.fixed):
-            if count:
-                total *= int(cube.allows(i, self._groups[i]).sum())
-        return total
+    def combinations(self) -> float:
+        """How many placements the patterns make."""
+        return math.prod(float(len(own)) for own in self._groups)
 
     def narrow(self, bounds: Limits, waiting: Sequence[float]) -> None:
         """Forget patterns that no schedule within `bounds` contains, instance i starting at waiting[i] ms at best."""

@@ -26,6 +26,7 @@ from multidnn.schedule.costs import below, cost_of
 from multidnn.schedule.cubes import Cube, Pool
 from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_forms, price_form
 from multidnn.schedule.exhaustive import lazy_product
+from multidnn.schedule.incumbents import Progress, search
 from multidnn.schedule.limits import Limits, earliest_finishes, limits
 from multidnn.schedule.lp import Bound, configurations, prices_of, solve_bound
 from multidnn.schedule.patterns import patterns, placements_of
@@ -59,6 +60,16 @@ with three, there are too many of them to repay."""
 
 LEANINGS = (1.0, 0.4, 2.0)
 """How the weights of later finishes are changed from one linear program to the next."""
+
+MOST_COMBINATIONS = 1e10
+"""Of patterns: with more, proving cube by cube has no prospect within any time limit, and beams get most of it."""
+
+FIRST_BEAMS_S = 0.15
+"""Of beam search before the proof begins: a better schedule makes every cube smaller."""
+
+BEAMS = 0.25
+BEAMS_IF_HOPELESS = 20.0
+"""Seconds of beam search for each second of proving."""
 
 BOUND_SHARE = 0.1
 """What is left of the time limit for raising the bound when the proof does not close."""
@@ -115,18 +126,24 @@ class HaxConn:
         self._prices: list[Bound] = []
         self._depth = 1
         self._speed = 0.0
+        self._beams: Iterator[Progress] = iter(())
         self.best: Found | None = None
         self.bound = self._least_cost()
 
-    def improve(self, starts: Iterable[tuple[Placement, Order]]) -> Iterator[Found]:
+    def improve(self, starts: Iterable[tuple[Placement, Order] | None]) -> Iterator[Found]:
         """Search from the schedules `starts`, to the proof, the deadline or Ctrl-C, and yield each better schedule.
+
+        Where a start is missing or not allowed, any schedule is there at once.
 
         Ctrl-C ends the search as the deadline does: the best so far is a schedule, and what is proved holds.
         """
-        for placement, order in starts:
-            if placement not in self._excluded and self._keeps_limit(placement):
-                cost = cost_of(self._objective, simulate(self._problem, placement, order).value(self._objective))
-                yield from self._better(Found(cost, placement, order))
+        for start in starts:
+            if start is not None and start[0] not in self._excluded and self._keeps_limit(start[0]):
+                cost = cost_of(self._objective, simulate(self._problem, *start).value(self._objective))
+                yield from self._better(Found(cost, *start))
+            elif self.best is None:
+                # anything, but now
+                yield from self._better(self._first())
         if self.best is None:
             yield from self._better(self._first())
         try:
@@ -192,9 +209,13 @@ class HaxConn:
         ]
         for placement in self._excluded:
             encoding.refute(placement, [len(groups) for groups in placement])
+        self._beams = search(self._engine, self._limits, self._excluded_groups, self.best, self.bound)
+        yield from self._follow_beams(FIRST_BEAMS_S)
+        if self._closed():
+            return
         if (yield from self._prove(encoding, forms, pool)):
             self.bound = self._cost()
-        elif math.isfinite(self.bound):
+        elif not self._closed() and math.isfinite(self.bound):
             self._raise_bound(encoding, forms)
 
     def _closed(self) -> bool:
@@ -217,6 +238,18 @@ class HaxConn:
                 groups, keys, self._cost(), self._limits, self._excluded_groups, 0.1 / (1 + turn), 1e-3, 1000
             )
             yield from self._better(found)
+
+    def _follow_beams(self, seconds: float) -> Generator[Found, None, None]:
+        """Let the beam searches go on for so long: they find better schedules and raise the bound."""
+        until = min(monotonic() + seconds, self._search_until)
+        while monotonic() < until and not self._stop():
+            progress = next(self._beams, None)
+            if progress is None:
+                return
+            self.bound = max(self.bound, progress.bound)
+            yield from self._better(progress.best)
+            if self.bound >= below(self._cost()):
+                return
 
     def _price(self) -> None:
         """Solve the linear programs, and let their prices bound everything from here on."""
@@ -333,7 +366,10 @@ class HaxConn:
     def _prove(self, encoding: Encoding, forms: Sequence[Form], pool: Pool | None) -> Generator[Found, None, bool]:
         """Let Z3 propose and the search settle until nothing is left; returns whether that was reached in time."""
         level = math.inf
+        hopeless = pool is None or pool.combinations() > MOST_COMBINATIONS
         while True:
+            if self._closed():
+                return False
             if self._cost() < level:
                 level = self._cost()
                 self._require(encoding, forms, level)
@@ -344,10 +380,12 @@ class HaxConn:
                 return True
             if proposed is None or self._stop():
                 return False
+            begun = monotonic()
             cube = yield from self._settle_around(proposed, pool)
             if cube is None:
                 return False
             encoding.refute(proposed, cube.fixed)
+            yield from self._follow_beams((monotonic() - begun) * (BEAMS_IF_HOPELESS if hopeless else BEAMS))
 
     def _settle_around(self, placement: Placement, pool: Pool | None) -> Generator[Found, None, Cube | None]:
         """Settle a cube around `placement`, as large as can be searched quickly; returns it, None if time ran out."""
