@@ -212,7 +212,7 @@ def solve_bound(
             # by how much the prices earn too much in some phase
             excess, columns = 1.0, []
             for phase, (running, cost) in enumerate(phases):
-                top = best_configurations(tables, apart, running, tried, tried_hold, cost, best, instances, items)
+                top = best_configurations(tables, apart, running, tried, tried_hold, best, instances, items, cost)
                 excess = max(excess, top / cost)
                 for index in np.argwhere(best > cost * (1 + 1e-7)):
                     columns.append((phase, instances[tuple(index)].copy(), items[tuple(index)].copy()))
@@ -260,7 +260,5 @@ def _lifted(tables: Tables, apart: Ints, bound: Bound) -> Bound:
     # rounding may have taken a configuration above 1
     best = np.empty((accelerators, n, groups + 1))
     chosen = np.zeros((accelerators, n, groups + 1, accelerators), dtype=np.int64)
-    scale = SAFETY / best_configurations(
-        tables, apart, bound.members, work, hold, 1.0, best, chosen, np.zeros_like(chosen)
-    )
+    scale = SAFETY / best_configurations(tables, apart, bound.members, work, hold, best, chosen, np.zeros_like(chosen))
     return Bound(work * scale, hold * scale, bound.members, bound.makespan_ms * scale)
