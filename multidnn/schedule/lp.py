@@ -259,6 +259,6 @@ def _lifted(tables: Tables, apart: Ints, bound: Bound) -> Bound:
         lift(tables, apart, bound.members, work, hold, share)
     # rounding may have taken a configuration above 1
     best = np.empty((accelerators, n, groups + 1))
-    chosen = np.zeros((accelerators, n, groups + 1, accelerators), dtype=np.int64)
-    scale = SAFETY / best_configurations(tables, apart, bound.members, work, hold, best, chosen, np.zeros_like(chosen))
+    chosen = np.zeros((2, accelerators, n, groups + 1, accelerators), dtype=np.int64)
+    scale = SAFETY / best_configurations(tables, apart, bound.members, work, hold, best, chosen[0], chosen[1], 1.0)
     return Bound(work * scale, hold * scale, bound.members, bound.makespan_ms * scale)

@@ -62,10 +62,14 @@ def items_by_price(tables: Tables, members: int, work: Floats, hold: Floats) -> 
                 price = price_of(work, hold, i, g, a)
                 # what earns nothing is left to the configuration without it
                 if price > 0.0 and (g == longest or tables.time[i, g, a] < np.inf):
-                    prices[many] = -price
-                    items[a, many] = i * (longest + 1) + g
+                    k = many
+                    while k > 0 and prices[k - 1] < price:
+                        prices[k] = prices[k - 1]
+                        items[a, k] = items[a, k - 1]
+                        k -= 1
+                    prices[k] = price
+                    items[a, k] = i * (longest + 1) + g
                     many += 1
-        items[a, :many] = items[a, :many][np.argsort(prices[:many])]
         count[a] = many
     return items, count
 
@@ -80,7 +84,7 @@ def best_configurations(
     best: Floats,
     instances: Ints,
     groups: Ints,
-    least: float = 1.0,
+    least: float,
 ) -> float:
     """The best configuration with each group or hold in it, over all configurations that earn more than `least`.
 

@@ -1,9 +1,11 @@
 """Compiled simulated annealing: good schedules early, by small changes of placement and order together."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from multidnn.schedule.compiled.jit import compiled, inlined
+from multidnn.schedule.compiled.jit import inlined, lean
 from multidnn.schedule.compiled.kernel import below, final_cost, follow, place
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 from multidnn.schedule.compiled.regions import combination_cost, is_excluded, measure
@@ -78,13 +80,12 @@ def change(tables: Tables, state: NDArray[np.uint64], i: int, groups: NDArray[np
         groups[h] = a
 
 
-@compiled
-def line_up(work: Work, keys: Floats, turns: Ints, sorted_keys: Floats) -> None:
+@inlined
+def line_up(work: Work, keys: Floats, turns: Ints, sorted_keys: Floats, counts: Ints) -> None:
     """Turns [A, n * G] of the placed segments by ascending key [n, G] of their first group; the rest is -1."""
-    n, accelerators = work.load.shape
     turns[:] = -1
-    counts = np.zeros(accelerators, dtype=np.int64)
-    for i in range(n):
+    counts[:] = 0
+    for i in range(len(work.segments)):
         for s in range(work.segments[i]):
             a = work.on[i, s]
             key = keys[i, work.first[i, s]]
@@ -107,7 +108,35 @@ def read_keys(work: Work, keys: Floats) -> None:
                 keys[i, work.item[i, step]] = work.started[i, step]
 
 
-@compiled
+class Trial(NamedTuple):
+    """Memory of `anneal`: the current placement's figures and the changed one's.
+
+    Attributes:
+        turns: [A, n * G] as for `follow`.
+        sorted_keys: [A, n * G] scratch of `line_up`.
+        count: [A] likewise.
+        keys: [n, G] changed keys.
+        groups: [n, G] changed placement.
+        chains: [n] of each instance's pattern.
+        load, worth: [n, A], [n, m] likewise.
+        loads, worths: [A], [m] of all instances together.
+        new_load, new_worth: [A], [m] of a changed pattern.
+    """
+
+    turns: Ints
+    sorted_keys: Floats
+    count: Ints  # type: ignore[assignment]
+    keys: Floats
+    groups: NDArray[np.int8]
+    chains: Floats
+    load: Floats
+    worth: Floats
+    loads: Floats
+    worths: Floats
+    new_load: Floats
+    new_worth: Floats
+
+
 def anneal(
     tables: Tables,
     prices: Prices,
@@ -148,34 +177,58 @@ def anneal(
         The cost arrived at, and the cost of `best` (`cutoff` if nothing beats it).
     """
     n, accelerators = work.load.shape
-    turns = np.full(work.turn.shape, -1)
-    scratch = np.zeros(work.turn.shape)
-    trial_keys = keys.copy()
-    chains = np.zeros(n)
-    load = np.zeros((n, accelerators))
-    worth = np.zeros((n, len(prices.members)))
-    loads = np.zeros(accelerators)
-    worths = np.zeros(len(prices.members))
-    new_load = np.zeros(accelerators)
-    new_worth = np.zeros(len(prices.members))
+    m = len(prices.members)
+    memory = Trial(
+        np.full(work.turn.shape, -1), np.zeros(work.turn.shape), np.zeros(accelerators, dtype=np.int64), keys.copy(),
+        groups.copy(), np.zeros(n), np.zeros((n, accelerators)), np.zeros((n, m)), np.zeros(accelerators), np.zeros(m),
+        np.zeros(accelerators), np.zeros(m),
+    )  # fmt: skip
+    found: tuple[float, float] = _anneal(
+        tables, prices, work, limits, groups, keys, cost, excluded, hot, cold, steps, state, best, cutoff, memory
+    )
+    return found
+
+
+@lean
+def _anneal(
+    tables: Tables,
+    prices: Prices,
+    work: Work,
+    limits: Ints,
+    groups: NDArray[np.int8],
+    keys: Floats,
+    cost: float,
+    excluded: NDArray[np.int8],
+    hot: float,
+    cold: float,
+    steps: int,
+    state: NDArray[np.uint64],
+    best: NDArray[np.int8],
+    cutoff: float,
+    memory: Trial,
+) -> tuple[float, float]:
+    """`anneal`, with its memory."""
+    n, accelerators = work.load.shape
+    turns, trial_keys, trial, chains = memory.turns, memory.keys, memory.groups, memory.chains
+    load, worth, loads, worths = memory.load, memory.worth, memory.loads, memory.worths
+    new_load, new_worth = memory.new_load, memory.new_worth
     for i in range(n):
         chains[i] = measure(tables, prices, i, groups[i], load[i], worth[i])
         place(tables, prices, work, i, groups[i])
-    line_up(work, keys, turns, scratch)
+    line_up(work, keys, turns, memory.sorted_keys, memory.count)
     if follow(tables, work, turns):
-        cost = final_cost(tables, work, 0)
+        cost = final_cost(tables, work, int(0))
         read_keys(work, keys)
     else:
         return np.inf, cutoff
-    trial = groups.copy()
     fall = (cold / hot) ** (1.0 / max(1, steps))
     heat = hot
-    for step in range(steps):
+    for _ in range(steps):
         heat *= fall
         accept = cost - abs(cost) * heat * np.log(1.0 - draw(state))
         i = below_n(state, n)
         if draw(state) < 0.7:
-            for _ in range(1 + below_n(state, 2)):
+            for _again in range(1 + below_n(state, 2)):
                 change(tables, state, i, trial[i])
             used = transitions(tables, i, trial[i])
             same = True
@@ -184,12 +237,12 @@ def anneal(
                     same = False
                     break
             if same or used < 0 or used > limits[i]:
-                trial[i] = groups[i]
+                copy_to(trial[i], groups[i])
                 continue
             old_chain = chains[i]
             chains[i] = measure(tables, prices, i, trial[i], new_load, new_worth)
-            loads[:] = new_load
-            worths[:] = new_worth
+            copy_to(loads, new_load)
+            copy_to(worths, new_worth)
             for j in range(n):
                 if j != i:
                     for a in range(accelerators):
@@ -198,43 +251,52 @@ def anneal(
                         worths[p] += worth[j, p]
             if combination_cost(tables, work, prices, chains, loads, worths) >= accept:
                 chains[i] = old_chain
-                trial[i] = groups[i]
+                copy_to(trial[i], groups[i])
                 continue
             place(tables, prices, work, i, trial[i])
             moved = True
-            line_up(work, keys, turns, scratch)
+            line_up(work, keys, turns, memory.sorted_keys, memory.count)
         else:
             # one segment earlier or later in its accelerator's order
             s = below_n(state, work.segments[i])
             g = work.first[i, s]
-            trial_keys[:] = keys
+            for j in range(n):
+                copy_to(trial_keys[j], keys[j])
             span = 0.5 * abs(final_span(work))
             trial_keys[i, g] += (draw(state) - 0.5) * span
             moved = False
-            line_up(work, trial_keys, turns, scratch)
+            line_up(work, trial_keys, turns, memory.sorted_keys, memory.count)
         found = np.inf
         if follow(tables, work, turns):
-            found = final_cost(tables, work, 0)
+            found = final_cost(tables, work, int(0))
         if not found < accept:
             if moved:
                 chains[i] = old_chain
-                trial[i] = groups[i]
+                copy_to(trial[i], groups[i])
                 place(tables, prices, work, i, groups[i])
             continue
         cost = found
         read_keys(work, keys)
         if moved:
-            groups[i] = trial[i]
-            load[i] = new_load
-            worth[i] = new_worth
+            copy_to(groups[i], trial[i])
+            copy_to(load[i], new_load)
+            copy_to(worth[i], new_worth)
         if cost < below(cutoff) and not is_excluded(tables, groups, excluded):
             cutoff = cost
-            best[:] = groups
+            for j in range(n):
+                copy_to(best[j], groups[j])
             for a in range(accelerators):
                 work.best_count[a] = work.count[0, a]
                 for k in range(work.count[0, a]):
                     work.best_turn[a, k] = turns[a, k]
     return cost, cutoff
+
+
+@inlined
+def copy_to(target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy a row; numba's own way of it allocates."""
+    for k in range(len(source)):
+        target[k] = source[k]
 
 
 @inlined

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multidnn.schedule.compiled.jit import compiled, inlined
+from multidnn.schedule.compiled.jit import compiled, inlined, lean
 from multidnn.schedule.compiled.kernel import below, best_order, orders_cost, place, subsets_cost
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 
@@ -206,11 +206,38 @@ def combination_cost(
         total = max(total, subsets_cost(work, worths, prices.members, 0.0))
         for p in range(len(worths)):
             work.worths[p] = worths[p]
-        total = max(total, orders_cost(work, prices, 0, cost, 0.0))
+        total = max(total, orders_cost(work, prices, int(0), cost, 0.0))
     return total
 
 
-@compiled
+class Levels(NamedTuple):
+    """Memory of `search_region`; one level per instance chosen, and one behind the last.
+
+    Attributes:
+        groups: [n, G] the patterns chosen.
+        rest_key, rest_load, rest_worth: [n + 1], [n + 1, A], [n + 1, m] what the instances not chosen yet add at least.
+        keys, loads, worths: the same of those chosen.
+        chains, least_chain: [n] of the pattern chosen, or of the shortest; always of the shortest.
+        total_load, total_worth: [A], [m] scratch.
+        at: [n] the member to try next.
+        chosen: [n] index into the patterns.
+    """
+
+    groups: NDArray[np.int8]
+    rest_key: Floats
+    rest_load: Floats
+    rest_worth: Floats
+    keys: Floats
+    loads: Floats
+    worths: Floats
+    chains: Floats
+    least_chain: Floats
+    total_load: Floats
+    total_worth: Floats
+    at: Ints
+    chosen: Ints
+
+
 def search_region(
     tables: Tables,
     prices: Prices,
@@ -247,13 +274,42 @@ def search_region(
     """
     n, accelerators = work.load.shape
     m = len(prices.members)
-    groups = np.zeros((n, patterns.groups.shape[1]), dtype=np.int8)
-    # what the instances not chosen yet add at least, before each level
-    rest_key = np.zeros(n + 1)
-    rest_load = np.zeros((n + 1, accelerators))
-    rest_worth = np.zeros((n + 1, m))
-    chains = np.zeros(n)
-    least_chain = np.zeros(n)
+    levels = Levels(
+        np.zeros(best.shape, dtype=np.int8), np.zeros(n + 1), np.zeros((n + 1, accelerators)), np.zeros((n + 1, m)),
+        np.zeros(n + 1), np.zeros((n + 1, accelerators)), np.zeros((n + 1, m)), np.zeros(n), np.zeros(n),
+        np.zeros(accelerators), np.zeros(m), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64),
+    )  # fmt: skip
+    found: tuple[float, int, bool] = _search(
+        tables, prices, work, patterns, members, starts, level, excluded, cutoff, budget, best, through, levels
+    )
+    return found
+
+
+@lean
+def _search(
+    tables: Tables,
+    prices: Prices,
+    work: Work,
+    patterns: Patterns,
+    members: Ints,
+    starts: Ints,
+    level: Ints,
+    excluded: NDArray[np.int8],
+    cutoff: float,
+    budget: int,
+    best: NDArray[np.int8],
+    through: Ints,
+    levels: Levels,
+) -> tuple[float, int, bool]:
+    """`search_region`, with its memory."""
+    n, accelerators = work.load.shape
+    m = len(prices.members)
+    groups, chains, least_chain, at, chosen = (
+        levels.groups, levels.chains, levels.least_chain, levels.at, levels.chosen,
+    )  # fmt: skip
+    rest_key, rest_load, rest_worth = levels.rest_key, levels.rest_load, levels.rest_worth
+    keys, loads, worths = levels.keys, levels.loads, levels.worths
+    total_load, total_worth = levels.total_load, levels.total_worth
     for k in range(n - 1, -1, -1):
         i = level[k]
         if starts[i] == starts[i + 1]:
@@ -261,28 +317,23 @@ def search_region(
             return cutoff, 0, True
         key = np.inf
         chain = np.inf
-        load = np.full(accelerators, np.inf)
-        worth = np.full(m, np.inf)
+        total_load[:] = np.inf
+        total_worth[:] = np.inf
         for x in range(starts[i], starts[i + 1]):
             q = members[x]
             key = min(key, patterns.key[q])
             chain = min(chain, patterns.chain[q])
             for a in range(accelerators):
-                load[a] = min(load[a], patterns.load[q, a])
+                total_load[a] = min(total_load[a], patterns.load[q, a])
             for p in range(m):
-                worth[p] = min(worth[p], patterns.worth[p, q])
+                total_worth[p] = min(total_worth[p], patterns.worth[p, q])
         rest_key[k] = rest_key[k + 1] + key
-        rest_load[k] = rest_load[k + 1] + load
-        rest_worth[k] = rest_worth[k + 1] + worth
+        for a in range(accelerators):
+            rest_load[k, a] = rest_load[k + 1, a] + total_load[a]
+        for p in range(m):
+            rest_worth[k, p] = rest_worth[k + 1, p] + total_worth[p]
         least_chain[i] = chain
-    chains[:] = least_chain
-    keys = np.zeros(n + 1)
-    loads = np.zeros((n + 1, accelerators))
-    worths = np.zeros((n + 1, m))
-    total_load = np.zeros(accelerators)
-    total_worth = np.zeros(m)
-    at = np.zeros(n, dtype=np.int64)
-    chosen = np.zeros(n, dtype=np.int64)
+        chains[i] = chain
     latency = tables.latency == 1
     nodes = 0
     looked = 0
@@ -340,7 +391,8 @@ def search_region(
         if combination_cost(tables, work, prices, chains, total_load, total_worth) >= limit:
             continue
         chosen[k] = q
-        groups[i] = patterns.groups[q]
+        for g in range(tables.groups[i]):
+            groups[i, g] = patterns.groups[q, g]
         place(tables, prices, work, i, groups[i])
         if k < n - 1:
             keys[k + 1] = keys[k] + patterns.key[q]
@@ -357,7 +409,9 @@ def search_region(
         nodes += visited
         if cost < cutoff:
             cutoff = cost
-            best[:] = groups
+            for j in range(n):
+                for g in range(tables.groups[j]):
+                    best[j, g] = groups[j, g]
         if not settled:
             through[0] = at[0] - 1 - starts[level[0]]
             return cutoff, nodes, False
