@@ -13,6 +13,7 @@ schedules or a region that has been searched.
 
 import math
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise, permutations
 from time import monotonic
@@ -46,7 +47,7 @@ LEAST_EFFORT_S = 0.02
 """What a cube costs at least before its search begins: a proposal of Z3 and its clause."""
 
 MOST_PATTERNS = 400_000
-"""Of one instance; with more, regions are single placements."""
+"""Of one instance; with more, they are not listed, and beams get all the time."""
 
 MOST_CONFIGURATIONS = 3_000_000
 """Beyond this, no prices: their check alone would take seconds a round."""
@@ -62,13 +63,12 @@ LEANINGS = (1.0, 0.4, 2.0)
 """How the weights of later finishes are changed from one linear program to the next."""
 
 MOST_COMBINATIONS = 1e10
-"""Of patterns: with more, proving cube by cube has no prospect within any time limit, and beams get most of it."""
+"""Of patterns: with more, proving cube by cube has no prospect within any time limit, and beams get all of it."""
 
 FIRST_BEAMS_S = 0.15
 """Of beam search before the proof begins: a better schedule makes every cube smaller."""
 
 BEAMS = 0.25
-BEAMS_IF_HOPELESS = 20.0
 """Seconds of beam search for each second of proving."""
 
 BOUND_SHARE = 0.1
@@ -187,21 +187,15 @@ class HaxConn:
 
     def _search(self) -> Iterator[Found]:
         yield from self._anneal()
-        if self._closed():
-            return
+        if not self._closed() and not (yield from self._settle_quickly()):
+            self._price()
         pool = self._pool()
-        if pool is not None:
-            # small problems are settled before a linear program is worth its while
-            began = monotonic()
-            settled = False
-            while not settled and monotonic() - began < QUICK_S:
-                settled = yield from self._settle(pool, self._everything(), self._slice())
-        if self._over():
+        if pool is None or pool.combinations() > MOST_COMBINATIONS:
+            yield from self._beams_only()
             return
-        self._price()
-        if self._closed():
-            return
-        pool = self._pool()
+        self._beams = self._beam_search(self._engine, proofs=False)
+        if self._prices and not self._closed():
+            yield from self._follow_beams(FIRST_BEAMS_S)
         encoding = Encoding(self._problem, self._limit, self._horizon() / UNITS)
         forms = chain_forms(self._problem) + load_forms(self._problem)
         forms += [
@@ -209,14 +203,21 @@ class HaxConn:
         ]
         for placement in self._excluded:
             encoding.refute(placement, [len(groups) for groups in placement])
-        self._beams = search(self._engine, self._limits, self._excluded_groups, self.best, self.bound)
-        yield from self._follow_beams(FIRST_BEAMS_S)
-        if self._closed():
-            return
         if (yield from self._prove(encoding, forms, pool)):
             self.bound = self._cost()
         elif not self._closed() and math.isfinite(self.bound):
             self._raise_bound(encoding, forms)
+
+    def _settle_quickly(self) -> Generator[Found, None, bool]:
+        """Small problems are settled before a linear program is worth its while; whether this is one."""
+        pool = self._pool()
+        if pool is None:
+            return False
+        until = monotonic() + QUICK_S
+        while monotonic() < until and not self._over():
+            if (yield from self._settle(pool, self._everything(), self._slice())):
+                return True
+        return False
 
     def _closed(self) -> bool:
         """Whether the bound meets the incumbent."""
@@ -239,17 +240,35 @@ class HaxConn:
             )
             yield from self._better(found)
 
+    def _beam_search(self, engine: Engine, dives: bool = True, proofs: bool = True) -> Iterator[Progress]:
+        return search(
+            engine, self._limits, self._excluded_groups, self.best, self.bound, dives, proofs, lambda: self.best
+        )
+
+    def _beams_only(self) -> Generator[Found, None, None]:
+        """Look for schedules on one core while the bound rises on another, until they meet or time is up."""
+        second = Engine(self._problem, self._engine.tables)
+        second.use(self._engine.prices)
+        dives, proofs = self._beam_search(self._engine, proofs=False), self._beam_search(second, dives=False)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            while monotonic() < self._deadline and not self._stop() and not self._closed():
+                raised = beside.submit(next, proofs, None)
+                yield from self._take(next(dives, None))
+                yield from self._take(raised.result())
+
+    def _take(self, progress: Progress | None) -> Generator[Found, None, None]:
+        if progress is not None:
+            self.bound = max(self.bound, progress.bound)
+            yield from self._better(progress.best)
+
     def _follow_beams(self, seconds: float) -> Generator[Found, None, None]:
-        """Let the beam searches go on for so long: they find better schedules and raise the bound."""
+        """Let the beam search go on for so long."""
         until = min(monotonic() + seconds, self._search_until)
         while monotonic() < until and not self._stop():
             progress = next(self._beams, None)
             if progress is None:
                 return
-            self.bound = max(self.bound, progress.bound)
-            yield from self._better(progress.best)
-            if self.bound >= below(self._cost()):
-                return
+            yield from self._take(progress)
 
     def _price(self) -> None:
         """Solve the linear programs, and let their prices bound everything from here on."""
@@ -363,18 +382,14 @@ class HaxConn:
                 return
             encoding.require(form, bounds.of(form))
 
-    def _prove(self, encoding: Encoding, forms: Sequence[Form], pool: Pool | None) -> Generator[Found, None, bool]:
+    def _prove(self, encoding: Encoding, forms: Sequence[Form], pool: Pool) -> Generator[Found, None, bool]:
         """Let Z3 propose and the search settle until nothing is left; returns whether that was reached in time."""
         level = math.inf
-        hopeless = pool is None or pool.combinations() > MOST_COMBINATIONS
         while True:
-            if self._closed():
-                return False
             if self._cost() < level:
                 level = self._cost()
                 self._require(encoding, forms, level)
-                if pool is not None:
-                    pool.narrow(self._limits_now(), self._waiting())
+                pool.narrow(self._limits_now(), self._waiting())
             proposed = encoding.propose(self._search_until - monotonic())
             if proposed is False:
                 return True
@@ -385,14 +400,12 @@ class HaxConn:
             if cube is None:
                 return False
             encoding.refute(proposed, cube.fixed)
-            yield from self._follow_beams((monotonic() - begun) * (BEAMS_IF_HOPELESS if hopeless else BEAMS))
+            yield from self._follow_beams((monotonic() - begun) * BEAMS)
 
-    def _settle_around(self, placement: Placement, pool: Pool | None) -> Generator[Found, None, Cube | None]:
+    def _settle_around(self, placement: Placement, pool: Pool) -> Generator[Found, None, Cube | None]:
         """Settle a cube around `placement`, as large as can be searched quickly; returns it, None if time ran out."""
         counts = [len(groups) for groups in placement]
         total = sum(counts)
-        if pool is None:
-            return (yield from self._settle_one(Cube(placement, tuple(counts))))
         root = self._engine.prices
         depth = max(1, min(self._depth, total))
         while not self._over():

@@ -5,7 +5,7 @@ schedule soon. A proof leaves nothing out but what it has no room for, so the le
 bound on every schedule; it gives up at once what lies above a level, and the level rises as long as it is reached.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -48,6 +48,7 @@ def search(
     bound: float = -inf,
     dives: bool = True,
     proofs: bool = True,
+    latest: Callable[[], Found | None] = lambda: None,
 ) -> Iterator[Progress]:
     """Search until closed, or until the bound has met the best schedule.
 
@@ -59,6 +60,7 @@ def search(
         bound: a cost that no schedule beats.
         dives: whether to look for schedules.
         proofs: whether to raise the bound.
+        latest: asked before each stretch for the best schedule known elsewhere.
 
     Yields:
         Progress after each stretch of about a tenth of a second at most; nothing is looked at but numbers, so the same
@@ -71,7 +73,9 @@ def search(
     repeated = False
     while best is None or bound < best.cost - CLOSE * abs(best.cost):
         if dives or best is None:
-            for found, _ in _pass(engine, limits, excluded, best, width, False, NOISE if repeated else 0.0, inf):
+            for found, _ in _pass(
+                engine, limits, excluded, best, width, False, NOISE if repeated else 0.0, inf, latest
+            ):
                 best = found
                 yield Progress(best, bound)
         if proofs:
@@ -79,7 +83,7 @@ def search(
             if best is not None and isfinite(bound):
                 level = bound + share * (best.cost - bound)
             floor = -inf
-            for found, reached in _pass(engine, limits, excluded, best, width, True, 0.0, level):
+            for found, reached in _pass(engine, limits, excluded, best, width, True, 0.0, level, latest):
                 best, floor = found, reached
                 yield Progress(best, bound)
             if best is not None:
@@ -106,6 +110,7 @@ def _pass(
     idle: bool,
     noise: float,
     level: float,
+    latest: Callable[[], Found | None],
 ) -> Iterator[tuple[Found | None, float]]:
     """One beam search in stretches: the best so far, and what bound the pass has proved, -inf before its end."""
     tables = engine.tables
@@ -116,6 +121,9 @@ def _pass(
     horizon = _horizon(engine, go, best)
     through = False
     while not through:
+        known = latest()
+        if known is not None and (best is None or known.cost < best.cost):
+            best = known
         cutoff = inf if best is None else best.cost
         found, through = engine.run_beam(tables, go, memory, horizon, idle, noise, excluded, cutoff, level, STRETCH)
         if found is not None:

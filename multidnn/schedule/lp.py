@@ -82,7 +82,7 @@ def never_together(tables: Tables) -> Ints:
     reach = tables.waits.copy()
     for _ in range(len(reach)):
         reach = np.minimum(1, reach + reach @ reach)
-    return np.minimum(1, reach + reach.T)
+    return np.asarray(np.minimum(1, reach + reach.T))
 
 
 class Master:

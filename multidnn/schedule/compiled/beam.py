@@ -350,10 +350,10 @@ def run_beam(
                     replay(beam, y, groups, turns, path)
                     if (
                         finish_times(tables, prices, work, groups, turns)
-                        and final_cost(tables, work, 0) < below(cutoff)
+                        and final_cost(tables, work, int(0)) < below(cutoff)
                         and not is_excluded(tables, groups, excluded)
                     ):
-                        cutoff = final_cost(tables, work, 0)
+                        cutoff = final_cost(tables, work, int(0))
                         best[:] = groups
                         for a in range(accelerators):
                             work.best_count[a] = work.count[0, a]

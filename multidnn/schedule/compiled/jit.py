@@ -17,7 +17,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _SOURCES = sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
-class _OnlyCompiled(CPUDispatcher):  # type: ignore[misc]
+class _OnlyCompiled(CPUDispatcher):
     """A compiled function without an entrance for Python, which would take as long to compile as the function."""
 
     def __call__(self, *_: object) -> NoReturn:

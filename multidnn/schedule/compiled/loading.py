@@ -9,6 +9,7 @@ import numpy as np
 
 from multidnn.schedule.compiled.configurations import cheapest_pattern
 from multidnn.schedule.compiled.engine import Engine
+from multidnn.schedule.incumbents import search
 from multidnn.schedule.lp import prices_of, solve_bound
 from multidnn.schedule.problem import GroupCost, NetworkCosts, Problem
 from multidnn.schedule.slowdown import Slowdown
@@ -42,6 +43,8 @@ def load() -> None:
     patterns = engine.patterns_of([own for own in choices if own is not None])
     members = [np.arange(patterns.start[i], patterns.start[i + 1], dtype=np.int64) for i in range(2)]
     engine.settle(patterns, members, np.arange(2), excluded, math.inf, 1000)
+    for _ in search(engine, limits, excluded):
+        pass
     engine.anneal(groups, np.array([[0.0, 1.0], [2.0, 3.0]]), math.inf, limits, excluded, 0.1, 0.01, 10)
     seconds = monotonic() - started
     if seconds > SLOW_S:
