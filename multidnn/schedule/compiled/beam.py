@@ -170,7 +170,7 @@ def seen_before(beam: Beam, x: int) -> bool:
         h = mix(h, np.float64(s.finish[x, i]).view(np.uint64))
         small = s.group[x, i] * 64 + s.doing[x, i]
         small = (small * 64 + s.on[x, i] + 1) * 64 + s.next[x, i] + 1
-        h = mix(h, np.uint64(small * 256 + s.spare[x, i]))
+        h = mix(h, np.uint64(small * 65536 + s.spare[x, i]))
     for a in range(s.holder.shape[1]):
         h = mix(h, np.uint64(s.skipped[x, a]))
     h |= np.uint64(1)
@@ -286,7 +286,8 @@ def run_beam(
             beam.seen[:] = 0
         beam.at[WAITING] -= 1
         x = beam.stack[beam.at[WAITING]]
-        if s.estimate[x] >= below(cutoff) or seen_before(beam, x):
+        # equal states may differ in being excluded
+        if s.estimate[x] >= below(cutoff) or (len(excluded) == 0 and seen_before(beam, x)):
             release(beam, x)
             continue
         if beam.at[INSIDE] == CHAIN * width or beam.at[RECORDS] == len(beam.parent):

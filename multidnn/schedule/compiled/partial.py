@@ -55,7 +55,7 @@ class States(NamedTuple):
     group: NDArray[np.int16]
     on: Small
     next: Small
-    spare: Small
+    spare: NDArray[np.int16]
     holder: Small
     skipped: Small
     finish: Floats
@@ -72,7 +72,8 @@ def states(many: int, n: int, accelerators: int) -> States:
         return np.zeros((many, *shape), dtype=np.int8)
 
     return States(
-        np.zeros(many), np.zeros((many, n)), small(n), np.zeros((many, n), dtype=np.int16), small(n), small(n), small(n), small(accelerators),
+        np.zeros(many), np.zeros((many, n)), small(n), np.zeros((many, n), dtype=np.int16), small(n), small(n), np.zeros((many, n), dtype=np.int16),
+        small(accelerators),
         small(accelerators), np.zeros((many, n)), np.zeros(many), np.zeros(many), np.zeros(many, dtype=np.int32),
         np.zeros(many, dtype=np.int16),
     )  # fmt: skip
