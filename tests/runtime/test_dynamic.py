@@ -655,7 +655,6 @@ def test_a_solver_lost_during_the_job_is_in_the_file(
 def test_the_real_search_reaches_the_optimum_in_every_phase(
     opened: Callable[..., DynamicRunner], reference: Reference, pool: Problem
 ) -> None:
-    pytest.importorskip("multidnn.schedule.anytime")
     runner = opened(SEARCH)
     run = Checked(runner, reference)
     run.until_solved("alpha", "beta")
