@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 import pytest
@@ -213,6 +213,21 @@ def test_beams_count_more_transitions_than_a_byte_holds() -> None:
             break
     assert found.best is not None
     assert found.best.cost == pytest.approx(least)
+
+
+def test_beams_end_where_more_happens_at_once_than_there_is_room_for() -> None:
+    # next to the long last groups, all else falls into one bucket
+    times = [
+        [[ms * (1 + 0.01 * k + 0.003 * a) for a in range(4)] for ms in (1e-4, 2e-4, 3e-4, 50.0)] for k in range(12)
+    ]
+    networks = {f"x{k}": network(rows, hold=(1e-5, 1e-5)) for k, rows in enumerate(times)}
+    built = problem(networks, [(f"i{k}", f"x{k}", ()) for k in range(12)], [FLAT] * 4)
+    nothing = np.zeros((0, 12, 4), dtype=np.int8)
+    found = list(islice(incumbents.search(Engine(built), np.array([3] * 12), nothing), 3))
+    assert found[-1].best is not None
+    # three in a row on each accelerator at least
+    assert found[-1].bound <= found[-1].best.cost
+    assert found[-1].best.cost >= 150.0
 
 
 @pytest.mark.parametrize("objective", ["latency", "throughput"])

@@ -77,7 +77,8 @@ def beam_for(n: int, accelerators: int, buckets: int, width: int) -> Beam:
     room = SPARE_ROOM * width + 4 * (n + accelerators)
     records = CHAIN * width * buckets + 1
     slots = 1
-    while slots < 2 * CHAIN * width:
+    # never full, or looking a state up would not end: what is expanded, and what is looked up after that
+    while slots <= CHAIN * width + room:
         slots *= 2
     return Beam(
         states(room, n, accelerators), np.zeros(room, dtype=np.int64), np.zeros((buckets, width), dtype=np.int32),
