@@ -3,6 +3,7 @@
 What runs beside a workload (D-HaX-CoNN; HaX-CoNN, PPoPP 2024) and what waits for the optimum take the same search.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.schedule import Schedule, check
 from multidnn.schedule.serial import serial
 from multidnn.schedule.timeline import Order, Placement
+
+LONGEST_S = 1e9
+"""Some thirty years: an infinite limit is as good as this one."""
+
+MOST_STEPS_FOR_H2H = 300
+"""Groups times accelerators: with more, h2h alone takes a second and more, and it has no clock."""
 
 NAIVE_SHARE = 0.25
 """Of the time, for the naive schedule that the search starts from."""
@@ -61,9 +68,11 @@ def improve(
         Infeasible: no schedule keeps to `max_transitions`, or every one is excluded.
         InputError: a schedule to start from does not fit the problem.
     """
+    if math.isnan(time_limit_s):
+        raise ValueError("time_limit_s: found nan, expected seconds")
     load()
     began = monotonic()
-    deadline = began + time_limit_s
+    deadline = began + min(time_limit_s, LONGEST_S)
     run = HaxConn(problem, max_transitions, deadline, exclude, stop or (lambda: False))
     sign = cost_of(problem.workload.objective, 1.0)
     incumbents: list[tuple[float, float]] = []
@@ -75,10 +84,14 @@ def improve(
             bound=bound, solve_s=monotonic() - began, incumbents=incumbents,
         )  # fmt: skip
 
-    for found in run.improve(_starts(problem, start, deadline)):
-        seconds = monotonic() - began
-        incumbents.append((seconds, sign * found.cost))
-        yield Incumbent(seconds, schedule(None))
+    try:
+        for found in run.improve(_starts(problem, start, deadline)):
+            seconds = monotonic() - began
+            incumbents.append((seconds, sign * found.cost))
+            yield Incumbent(seconds, schedule(None))
+    except KeyboardInterrupt:
+        if not incumbents:
+            raise
     yield Incumbent(incumbents[-1][0], schedule(sign * run.bound))
 
 
@@ -96,4 +109,6 @@ def _starts(problem: Problem, start: Sequence[Schedule], deadline: float) -> Ite
     with suppress(Infeasible):
         now = monotonic()
         yield naive(problem, now + NAIVE_SHARE * max(0.0, deadline - now))[:2]
-    yield h2h(problem)
+    steps = sum(len(problem.costs(i).groups) for i in range(len(problem.instances))) * len(problem.accelerators)
+    if steps <= MOST_STEPS_FOR_H2H:
+        yield h2h(problem)

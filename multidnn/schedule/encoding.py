@@ -6,9 +6,10 @@ rounded down to whole units and limits up, so rounding never excludes a better s
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,9 @@ UNITS = 20_000
 
 PATHS = 8
 """Paths through `after` that bound one instance; there can be exponentially many, and any of them are sound."""
+
+SLICE_S = 0.5
+"""Seconds that Z3 may take before the clock, Ctrl-C and `stop` are looked at."""
 
 _LARGEST_INT = 2**31 - 1
 
@@ -116,6 +120,8 @@ class Encoding:
         self._unit = unit_ms
         # finite domain: Booleans and pseudo-Boolean sums go to the SAT core
         self._solver = z3.SolverFor("QF_FD")
+        # else Z3 takes Ctrl-C for itself, and Python never hears of it
+        self._solver.set("ctrl_c", False)
         self._literals: dict[Atom, Any] = {}
         for i in range(len(problem.instances)):
             costs = problem.costs(i)
@@ -159,16 +165,20 @@ class Encoding:
             )
         )
 
-    def propose(self, timeout_s: float) -> Placement | Literal[False] | None:
-        """A placement that all constraints allow, False if there is none (proved), None if time ran out."""
-        if timeout_s <= 0:
-            return None
-        self._solver.set("timeout", max(1, int(timeout_s * 1000)))
-        answer = self._solver.check()
-        if answer == z3.unsat:
-            return False
-        if answer == z3.unknown:
-            return None
+    def propose(self, timeout_s: float, stop: Callable[[], bool] = lambda: False) -> Placement | Literal[False] | None:
+        """A placement that all constraints allow, False if there is none (proved), None if time ran out or `stop()`."""
+        until = monotonic() + timeout_s
+        while True:
+            left = until - monotonic()
+            if left <= 0 or stop():
+                return None
+            # what it learns in a slice it still knows in the next
+            self._solver.set("timeout", max(1, int(1000 * min(left, SLICE_S))))
+            answer = self._solver.check()
+            if answer == z3.unsat:
+                return False
+            if answer == z3.sat:
+                break
         model = self._solver.model()
         return tuple(
             tuple(

@@ -46,7 +46,7 @@ QUICK_S = 0.05
 LEAST_EFFORT_S = 0.02
 """What a cube costs at least before its search begins: a proposal of Z3 and its clause."""
 
-MOST_PATTERNS = 400_000
+MOST_PATTERNS = 100_000
 """Of one instance; with more, they are not listed, and beams get all the time."""
 
 MOST_CONFIGURATIONS = 3_000_000
@@ -105,6 +105,7 @@ class HaxConn:
         # the search leaves some of the time for the bound
         self._search_until = deadline - BOUND_SHARE * (deadline - monotonic())
         self._stop = stop
+        exclude = [placement for placement in exclude if _is_possible(problem, placement)]
         self._excluded = frozenset(exclude)
         self._earliest = earliest_finishes(problem, max_transitions)
         for i, end in enumerate(self._earliest):
@@ -137,19 +138,20 @@ class HaxConn:
 
         Ctrl-C ends the search as the deadline does: the best so far is a schedule, and what is proved holds.
         """
-        for start in starts:
-            if start is not None and start[0] not in self._excluded and self._keeps_limit(start[0]):
-                cost = cost_of(self._objective, simulate(self._problem, *start).value(self._objective))
-                yield from self._better(Found(cost, *start))
-            elif self.best is None:
-                # anything, but now
-                yield from self._better(self._first())
-        if self.best is None:
-            yield from self._better(self._first())
         try:
+            for start in starts:
+                if start is not None and start[0] not in self._excluded and self._keeps_limit(start[0]):
+                    cost = cost_of(self._objective, simulate(self._problem, *start).value(self._objective))
+                    yield from self._better(Found(cost, *start))
+                elif self.best is None:
+                    # anything, but now
+                    yield from self._better(self._first())
+            if self.best is None:
+                yield from self._better(self._first())
             yield from self._search()
         except KeyboardInterrupt:
-            return
+            if self.best is None:
+                raise
 
     def _instances(self) -> range:
         return range(len(self._problem.instances))
@@ -291,6 +293,7 @@ class HaxConn:
                 solve_bound(tables, self._limits, everyone, start, self._over, np.array(order), weight)
                 for order in self._orders()
                 for weight in self._weights(order)
+                if not self._over()
             ]
             # an order without prices would have to count as unbounded, so it is all or none
             if not self._over():
@@ -390,7 +393,7 @@ class HaxConn:
                 level = self._cost()
                 self._require(encoding, forms, level)
                 pool.narrow(self._limits_now(), self._waiting())
-            proposed = encoding.propose(self._search_until - monotonic())
+            proposed = encoding.propose(self._search_until - monotonic(), self._stop)
             if proposed is False:
                 return True
             if proposed is None or self._stop():
@@ -453,7 +456,8 @@ class HaxConn:
         slices = 1
         groups = self._engine.groups_of(cube.placement)
         while not self._over():
-            found, settled = self._engine.order(groups, self._cost(), self._slice(slices))
+            # the speed is not known before the first search of a region
+            found, settled = self._engine.order(groups, self._cost(), max(self._slice(slices), slices * FIRST_BUDGET))
             yield from self._better(found)
             if settled:
                 return cube
@@ -483,7 +487,7 @@ class HaxConn:
             middle = (low + high) / 2
             with encoding.attempt():
                 self._require(encoding, forms, middle)
-                answer = encoding.propose((self._deadline - monotonic()) / 2)
+                answer = encoding.propose((self._deadline - monotonic()) / 2, self._stop)
             if answer is False:
                 low = middle
             else:
@@ -491,3 +495,12 @@ class HaxConn:
             if monotonic() > self._deadline - 0.05:
                 break
         self.bound = low
+
+
+def _is_possible(problem: Problem, placement: Placement) -> bool:
+    """Whether a placement gives every group an accelerator that supports it."""
+    return len(placement) == len(problem.instances) and all(
+        len(groups) == len(problem.costs(i).groups)
+        and all(problem.costs(i).groups[g][a] is not None for g, a in enumerate(groups))
+        for i, groups in enumerate(placement)
+    )

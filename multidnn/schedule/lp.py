@@ -246,7 +246,7 @@ def solve_bound(
             break
     assert found is not None
     # what may be earned differs between phases, and raising looks at all configurations alike
-    if order is not None or configurations(tables, members) > MOST_TO_LIFT:
+    if order is not None or configurations(tables, members) > MOST_TO_LIFT or stop():
         return found
     return _lifted(tables, apart, found)
 
