@@ -329,10 +329,11 @@ def test_prices_of_all_kinds_and_queues_leave_the_best_order(built: Problem, dat
 
 
 @given(SMALL, st.booleans())
-@quick(100)
+@quick(200)
 def test_what_beams_give_up_bounds_every_schedule(built: Problem, priced: bool) -> None:
     # with fewer, the little room there is holds the best one
-    assume(len(every_placement(built)) > 8)
+    if len(every_placement(built)) <= 8:
+        return
     costs = least_costs(built)
     least, worst = min(costs.values()), max(costs, key=lambda placement: costs[placement])
     engine = Engine(built)
