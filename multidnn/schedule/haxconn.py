@@ -65,7 +65,7 @@ LEANINGS = (1.0, 0.4, 2.0)
 MOST_COMBINATIONS = 1e10
 """Of patterns: with more, proving cube by cube has no prospect within any time limit, and beams get all of it."""
 
-FIRST_BEAMS_S = 0.15
+FIRST_BEAMS_S = 0.1
 """Of beam search before the proof begins: a better schedule makes every cube smaller."""
 
 BEAMS = 0.25

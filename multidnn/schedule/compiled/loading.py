@@ -2,10 +2,14 @@
 
 import logging
 import math
+import os
 from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
 from time import monotonic
 
 import numpy as np
+from filelock import FileLock
 
 from multidnn.schedule.compiled.configurations import cheapest_pattern
 from multidnn.schedule.compiled.engine import Engine
@@ -23,7 +27,15 @@ SLOW_S = 3.0
 
 @cache
 def load() -> None:
-    """Call every compiled search once, on a problem that takes no time; further calls do nothing."""
+    """Call every compiled search once, on a problem that takes no time; further calls do nothing.
+
+    Processes that begin together wait for one of them, which compiles for all.
+    """
+    with FileLock(Path(gettempdir()) / f"multidnn-compiling-{os.getuid()}.lock"):
+        _load()
+
+
+def _load() -> None:
     started = monotonic()
     cost = GroupCost(1.0, 1.0)
     network = NetworkCosts(((cost, cost), (cost, cost)), {(0, 0, 1): (0.1, 0.1), (0, 1, 0): (0.1, 0.1)})
