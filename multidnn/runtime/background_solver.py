@@ -252,6 +252,10 @@ def main() -> None:
     module, _, function = config["search"].partition(":")
     improve = getattr(importlib.import_module(module), function)
     connection = Connection(config["connection"])
+    if config["search"] == SEARCH:
+        from multidnn.schedule.compiled.loading import load
+
+        load()
     # only now: its parent waits until the libraries are loaded
     _yield_the_processor()
     connection.send("ready")
