@@ -1,0 +1,1 @@
+"""Jetson boards as a target: GPU and DLAs that share their memory, used through TensorRT."""
