@@ -169,7 +169,6 @@ def node(kind, inputs, output, name=None, **attributes):
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 5e-3)])
 @pytest.mark.parametrize("opset", [13, 17, 20])
 def test_a_matrix_product_with_a_bias_of_a_users_file(tmp_path, precision, tolerance, opset):
-    reduce = [["m"], {}] if opset < 18 else [["axes"], {}]
     network = user_model(
         tmp_path / "user.onnx",
         [
@@ -203,8 +202,7 @@ def test_a_matrix_product_with_a_bias_of_a_users_file(tmp_path, precision, toler
         opset,
         9 if opset > 17 else 8,
     )
-    assert reduce
-    boards = Boards(network, tmp_path, precision)
+    boards = Boards(network, tmp_path, precision, [(0, 4), (5, 10)])
     boards.check(tolerance)
     types = {layer["name"]: layer["type"] for layer in boards.board["layers"]}
     assert types["m1"] == types["m2"] == types["g3"] == "Conv"
@@ -287,9 +285,24 @@ def test_names_that_come_twice_are_told_apart(tmp_path):
         {"x": [1, 3, 4, 4]},
         {"y": [1, 3, 4, 4]},
     )
-    boards = Boards(network, tmp_path)
+    export(network, [(0, 2)], tmp_path / "network")
+    # ONNX Runtime refuses the file as it is
+    write_board_models(tmp_path / "network", tmp_path / "out")
+    board = json.loads((tmp_path / "out" / "board.json").read_text())
+    assert [layer["name"] for layer in board["layers"]] == board["whole"]["layers"] == ["act", "act_1", "y"]
+    x = values(1, (1, 3, 4, 4))
+    found = run_onnxruntime(tmp_path / "out" / "whole.onnx", {"x": x})["y"]
+    np.testing.assert_allclose(found, np.tanh(1 / (1 + np.exp(-np.maximum(x, 0)))), rtol=1e-5)
+
+
+def test_a_bias_in_another_group_stays_an_addition(tmp_path):
+    nodes = [node("MatMul", ["x", "w"], "m"), node("Add", ["m", "b"], "y")]
+    constants = {"w": values(1, (6, 4)), "b": values(2, (1, 4))}
+    network = user_model(tmp_path / "user.onnx", nodes, constants, {"x": [1, 6]}, {"y": [1, 4]})
+    boards = Boards(network, tmp_path, groups=[(0, 0), (1, 1)])
     boards.check()
-    assert [layer["name"] for layer in boards.board["layers"]] == ["act", "act_1", "y"]
+    assert boards.board["groups"][1]["inputs"] == {"m": [1, 4, 1, 1]}
+    assert [found.op_type for found in boards.model().graph.node] == ["Reshape", "Conv", "Add", "Reshape"]
 
 
 def test_what_half_precision_cannot_hold_is_refused(tmp_path):
