@@ -35,6 +35,8 @@ wildcard_constraints:
 
 
 include: "rules/networks.smk"
+include: "rules/board.smk"
+include: "rules/engines.smk"
 include: "rules/profile.smk"
 include: "rules/emc.smk"
 include: "rules/contention.smk"

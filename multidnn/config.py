@@ -16,8 +16,25 @@ COMMAND_LINE = "--config"
 RESERVED_NETWORKS = ("convolution",)
 # results/networks holds the networks of all targets
 RESERVED_TARGETS = ("networks",)
-# these use the chip whole, which tables recorded elsewhere cannot say anything about
+# these use the chip whole: a GPU and a DLA cannot be joined, and tables recorded elsewhere say nothing about it
 WHOLE_CHIP = ("whole", "streams")
+WHOLE_CHIP_KINDS = ("host",)
+# what has a machine behind it that runs schedules
+RUNNING_KINDS = ("host", "jetson")
+# what can take up a better schedule while it runs
+DYNAMIC_KINDS = ("host",)
+# what of a board's entry changes the numbers of each kind of job
+_BOARD = ("kind", "board", "power_mode")
+_ENGINES = (*_BOARD, "precision", "calibration", "gpu_only", "workspace_mb")
+BOARD_KEYS = {
+    "board": (*_BOARD, "accelerators"),
+    "engines": _ENGINES,
+    "profile": (*_ENGINES, "accelerators", "profiler"),
+    "emc": (*_BOARD, "accelerators", "precision", "emc", "emc_settle_s", "emc_window_s", "memory_bus_bytes"),
+    "contention": (*_BOARD, "accelerators", "precision"),
+    "segments": (*_ENGINES, "accelerators", "mode"),
+    "run": (*_BOARD, "accelerators", "precision", "mode", "energy_s", "emc"),
+}
 
 KeyPath = tuple[str | int, ...]
 
@@ -69,7 +86,7 @@ def _listed(instances: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def dynamic_workloads(config: Mapping[str, Any], target: str) -> list[str]:
     """Workloads that run on `target` while they are being solved, in order."""
-    if config["targets"][target]["kind"] != "host":
+    if config["targets"][target]["kind"] not in DYNAMIC_KINDS:
         return []
     return [name for name in config["dynamic"]["workloads"] if name in target_workloads(config, target)]
 
@@ -89,6 +106,11 @@ def target_spec(config: Mapping[str, Any], target: str) -> dict[str, Any]:
     return {key: value for key, value in config["targets"][target].items() if key not in ("networks", "workloads")}
 
 
+def board_spec(config: Mapping[str, Any], target: str, job: str) -> dict[str, Any]:
+    """What of the entry of a `jetson` target changes the numbers of `job`, a key of `BOARD_KEYS`."""
+    return {key: config["targets"][target][key] for key in BOARD_KEYS[job]}
+
+
 def targets_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
     """Keys of `targets` that are of `kind`."""
     return [name for name, spec in config["targets"].items() if spec["kind"] == kind]
@@ -97,7 +119,7 @@ def targets_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
 def schedulers_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
     """Schedulers that are compared for every workload on targets of `kind`, in order."""
     wanted = list(config["schedule"]["schedulers"])
-    return wanted if kind != "recorded" else [name for name in wanted if name not in WHOLE_CHIP]
+    return wanted if kind in WHOLE_CHIP_KINDS else [name for name in wanted if name not in WHOLE_CHIP]
 
 
 def artifact_workloads(config: Mapping[str, Any]) -> list[str]:
@@ -232,6 +254,8 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
             yield from _unknown(("targets", target, "networks", i), name, networks, "networks")
         for i, name in enumerate(spec.get("workloads", ())):
             yield from _unknown(("targets", target, "workloads", i), name, workloads, "workloads")
+        if spec["kind"] == "jetson":
+            yield from _broken_board(("targets", target), spec, networks)
         profiled = target_networks(config, target)
         for name in target_workloads(config, target):
             joins = joining[name] if name in dynamic_workloads(config, target) else {}
@@ -245,6 +269,19 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
                 (section, high),
                 f"found {config[section][high]}, allowed: at least {low}, which is {config[section][low]}",
             )
+
+
+def _broken_board(path: KeyPath, spec: Mapping[str, Any], networks: Mapping[str, str]) -> Iterable[tuple[KeyPath, str]]:
+    """What contradicts itself in the entry of a `jetson` target."""
+    if "gpu" not in spec["accelerators"]:
+        message = f"found {spec['accelerators']}, allowed: a list with gpu in it, which runs what a DLA does not take"
+        yield (*path, "accelerators"), message
+    for name, file in spec["calibration"].items():
+        yield from _unknown((*path, "calibration", name), name, networks, "networks")
+        if not Path(file).is_file():
+            yield (*path, "calibration", name), f"found {file!r}, no such file"
+    if spec["calibration"] and spec["precision"] != "int8":
+        yield (*path, "calibration"), f"found with precision {spec['precision']}, allowed: only with precision int8"
 
 
 def _unknown(path: KeyPath, name: str, known: Iterable[str], section: str) -> Iterable[tuple[KeyPath, str]]:

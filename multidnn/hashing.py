@@ -11,7 +11,8 @@ SHARED = ("files.py", "tables.py")
 
 
 def package_hash(*parts: str) -> str:
-    """Return a short hash of `parts`: subpackages (``schedule``, ``targets/host``) or modules (``networks/export.py``).
+    """Return a short hash of `parts`: subpackages (``schedule``, ``targets/host``), modules (``networks/export.py``) or the
+    modules of a subpackage without its own subpackages (``measure/*.py``).
 
     Python counts by its syntax tree without docstrings, so that comments, formatting and documentation rerun nothing;
     any other file (schemas, recorded tables) counts by its bytes. The shared modules for files and tables always count.
@@ -27,10 +28,10 @@ def package_hash(*parts: str) -> str:
 
 @cache
 def _part_digest(part: str) -> bytes:
-    root = PACKAGE / part
-    if not root.exists():
+    roots = list(PACKAGE.glob(part))
+    if not roots:
         raise ValueError(f"multidnn has no part {part!r}")
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    files = sorted(path for root in roots for path in [root, *root.rglob("*")] if path.is_file())
     digest = hashlib.sha256()
     for path in files:
         if "__pycache__" not in path.parts:

@@ -41,15 +41,23 @@ def _any_of(names):
 
 
 HOST = _any_of(settings.targets_of_kind(config, "host"))
+JETSON = _any_of(settings.targets_of_kind(config, "jetson"))
+RUNNING = _any_of([name for kind in settings.RUNNING_KINDS for name in settings.targets_of_kind(config, kind)])
 RECORDED = _any_of(settings.targets_of_kind(config, "recorded"))
 SAMPLING = {**config["measure"], "seed": config["seed"]}
-RUNNING = {**config["run"], "seed": config["seed"]}
+RUN_OPTIONS = {**config["run"], "seed": config["seed"]}
 RUNNING_DYNAMIC = {
     **{key: config["dynamic"][key] for key in ("min_iterations", "budget_s", "cost_iterations")},
     "seed": config["seed"],
 }
 HOST_SCHEDULERS = settings.schedulers_of_kind(config, "host")
-RECORDED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
+# where a chip cannot be used whole
+PLACED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
+NETWORKS = _any_of(config["networks"])
+# engines of a network that are profiled layer by layer: as a whole, moving at each cut, and marked at each cut
+FAMILIES = ["whole", "gpu_transitions", "dla_transitions", "gpu_marks", "dla_marks"]
+# what every job of a board is made of
+BOARD_LIBRARY = ("targets/jetson", "networks/exported.py")
 ARTIFACT = _any_of(settings.artifact_workloads(config))
 DYNAMIC = _any_of(config["dynamic"]["workloads"])
 NOT_ARTIFACT = _any_of([load for load in config["workloads"] if load not in settings.artifact_workloads(config)])
@@ -59,13 +67,17 @@ def _kind(target):
     return config["targets"][target]["kind"]
 
 
+def _runs(target):
+    return _kind(target) in settings.RUNNING_KINDS
+
+
 def _used_networks(workload):
     return list(dict.fromkeys(spec["network"] for spec in config["workloads"][workload]["instances"].values()))
 
 
 def _drawn_networks(target):
     """Networks with figures of their own: those measured, or those that recorded tables are used for."""
-    if _kind(target) == "host":
+    if _runs(target):
         return settings.target_networks(config, target)
     return list(
         dict.fromkeys(name for load in settings.target_workloads(config, target) for name in _used_networks(load))
@@ -90,6 +102,11 @@ def attempt(log):
 
 def target_spec(wildcards):
     return settings.target_spec(config, wildcards.target)
+
+
+def board_spec(job):
+    """Parameter of the rules of a board: what of its configuration changes the numbers of `job`."""
+    return lambda wildcards: settings.board_spec(config, wildcards.target, job)
 
 
 def network_groups(wildcards):
@@ -166,6 +183,52 @@ def workload_network_models(wildcards):
 
 def _dynamic_networks(workload):
     return list(dict.fromkeys(entry["network"] for entry in settings.dynamic_dict(config, workload)["instances"]))
+
+
+def board_families(target):
+    """Families of engines that `target` can have: without a DLA, or as the only accelerator, nothing moves."""
+    accelerators = config["targets"][target]["accelerators"]
+    return FAMILIES if len(accelerators) > 1 else ["whole"]
+
+
+def board_profiles(wildcards):
+    return expand(
+        "results/{target}/profiles/{network}/{family}.json",
+        target=wildcards.target,
+        network=[wildcards.network],
+        family=board_families(wildcards.target),
+    )
+
+
+def target_board_profiles(wildcards):
+    return expand(
+        "results/{target}/profiles/{network}/{family}.json",
+        target=wildcards.target,
+        network=settings.target_networks(config, wildcards.target),
+        family=board_families(wildcards.target),
+    )
+
+
+def target_group_engines(wildcards):
+    return expand(
+        "results/{target}/engines/{network}.json",
+        target=wildcards.target,
+        network=[*settings.target_networks(config, wildcards.target), "convolution"],
+    )
+
+
+def target_whole_profiles(wildcards):
+    return expand(
+        "results/{target}/profiles/{network}/whole.json",
+        target=wildcards.target,
+        network=settings.target_networks(config, wildcards.target),
+    )
+
+
+def board_workload_models(wildcards):
+    return expand(
+        "results/{target}/models/{network}", target=wildcards.target, network=_used_networks(wildcards.workload)
+    )
 
 
 def dynamic_network_files(wildcards):
@@ -249,7 +312,7 @@ def dynamic_of(target):
 
 def asked_dynamic(target):
     """`dynamic_of`; on a target that has a machine but no such workload, asking for it is a mistake as well."""
-    if _kind(target) == "host" and not dynamic_of(target):
+    if _kind(target) in settings.DYNAMIC_KINDS and not dynamic_of(target):
 
         def refuse(wildcards):
             with exit_on_input_error():
@@ -259,26 +322,43 @@ def asked_dynamic(target):
     return measured(target, "dynamic")
 
 
+MEASURED = {
+    "preflight": (("jetson",), lambda target: []),
+    "runs": (settings.RUNNING_KINDS, runs_of),
+    "dynamic": (settings.DYNAMIC_KINDS, dynamic_of),
+    "whole_results": (settings.WHOLE_CHIP_KINDS, lambda target: table_of(target, "whole_results")),
+}
+LACKS = {
+    "host": "it needs nothing but this machine",
+    "recorded": "it has tables, schedules and predictions, and nothing to measure or run",
+    "jetson": "its GPU and DLA cannot be joined, and its engines are built for the schedules that are run",
+}
+
+
 def measured(target, what):
-    """Files that only a target with a machine behind it has; asking another for them is a mistake."""
-    if _kind(target) == "host":
-        files = {"runs": runs_of, "dynamic": dynamic_of}
-        return files[what](target) if what in files else table_of(target, what)
+    """Files that only some kinds of target have; asking another for them is a mistake."""
+    kinds, files = MEASURED[what]
+    if _kind(target) in kinds:
+        return files(target)
 
     def refuse(wildcards):
-        hosts = settings.targets_of_kind(config, "host")
+        able = [name for kind in kinds for name in settings.targets_of_kind(config, kind)]
         with exit_on_input_error():
             raise InputError(
-                f"{what}: target {target!r} is of kind {_kind(target)}: it has tables, schedules and predictions, and "
-                f"nothing to measure or run; choose one of kind host (--config target=NAME): {', '.join(hosts) or 'none'}"
+                f"{what}: target {target!r} is of kind {_kind(target)}: {LACKS[_kind(target)]}; choose one of kind "
+                f"{' or '.join(kinds)} (--config target=NAME): {', '.join(able) or 'none'}"
             )
 
     return refuse
 
 
+def asked_preflight(target):
+    return measured(target, "preflight")
+
+
 def report_items_of(target):
     figures = f"results/{target}/figures"
-    names = ["heatmap", "demand", "contention"] + (["error"] if _kind(target) == "host" else [])
+    names = ["heatmap", "demand", "contention"] + (["error"] if _runs(target) else [])
     return [
         f"results/{target}/summary.csv",
         f"results/{target}/summary.html",
@@ -302,12 +382,12 @@ def report_items_of(target):
 
 def results_of(target):
     tables = ["layer_results", "transition_results", "emc_results"]
-    tables += ["whole_results"] if _kind(target) == "host" else []
+    tables += ["whole_results"] if _kind(target) in settings.WHOLE_CHIP_KINDS else []
     return [
         *(file for stem in tables for file in table_of(target, stem)),
         f"results/{target}/contention.json",
         *schedules_of(target),
-        *(runs_of(target) if _kind(target) == "host" else ()),
+        *(runs_of(target) if _runs(target) else ()),
         *report_items_of(target),
         f"results/{target}/report.html",
     ]

@@ -22,8 +22,8 @@ rule characterise:
         spec=target_spec,
         sampling=SAMPLING,
         library=package_hash(
-            "contention",
-            "measure",
+            "contention/*.py",
+            "measure/*.py",
             "targets/base.py",
             "targets/host",
             "networks/exported.py",
@@ -32,3 +32,33 @@ rule characterise:
         "Measuring how the accelerators of {wildcards.target} slow each other down"
     script:
         "../scripts/characterise.py"
+
+
+rule characterise_board:
+    input:
+        networks=target_network_files,
+        engines=target_group_engines,
+        whole=target_whole_profiles,
+        emc="results/{target}/emc_results.csv",
+        board="results/{target}/board.json",
+    output:
+        kept("results/{target}/contention.json"),
+    log:
+        "results/{target}/logs/contention.log",
+    wildcard_constraints:
+        target=JETSON,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
+    resources:
+        soc=1,
+    params:
+        attempt=attempt("results/{target}/logs/contention.log"),
+        spec=board_spec("contention"),
+        sampling=SAMPLING,
+        library=package_hash(*BOARD_LIBRARY, "contention", "measure/jetson"),
+    message:
+        "Measuring how the accelerators of {wildcards.target} slow each other down"
+    script:
+        "../scripts/board_contention.py"

@@ -27,9 +27,9 @@ rule run_dynamic:
         max_transitions=config["schedule"]["max_transitions"],
         running=RUNNING_DYNAMIC,
         library=package_hash(
-            "runtime",
+            "runtime/*.py",
             "schedule",
-            "measure",
+            "measure/*.py",
             "targets/base.py",
             "targets/host",
             "networks/exported.py",

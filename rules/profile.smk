@@ -19,7 +19,7 @@ rule profile_layers:
         attempt=attempt("results/{target}/logs/layer/{network}.log"),
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Timing the groups of {wildcards.network} on {wildcards.target}"
     script:
@@ -38,7 +38,7 @@ rule merge_layers:
     benchmark:
         "results/{target}/benchmarks/layer_results.jsonl"
     wildcard_constraints:
-        target=HOST,
+        target=RUNNING,
     conda:
         "../envs/host.yaml"
     params:
@@ -72,7 +72,7 @@ rule profile_transitions:
         attempt=attempt("results/{target}/logs/transition_results.log"),
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Measuring transitions between the accelerators of {wildcards.target}"
     script:
@@ -100,8 +100,63 @@ rule profile_whole:
         attempt=attempt("results/{target}/logs/whole_results.log"),
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
     message:
         "Timing whole networks on the whole of {wildcards.target}"
     script:
         "../scripts/profile_whole.py"
+
+
+rule board_layers:
+    input:
+        network="results/networks/{network}/network.json",
+        models="results/{target}/models/{network}",
+        profiles=board_profiles,
+    output:
+        csv=kept("results/{target}/layer/{network}.csv"),
+        json=kept("results/{target}/layer/{network}.json"),
+    log:
+        "results/{target}/logs/layer/{network}.log",
+    benchmark:
+        "results/{target}/benchmarks/layer/{network}.jsonl"
+    wildcard_constraints:
+        target=JETSON,
+        network=NETWORKS,
+    conda:
+        "../envs/host.yaml"
+    params:
+        attempt=attempt("results/{target}/logs/layer/{network}.log"),
+        spec=board_spec("profile"),
+        sampling=SAMPLING,
+        library=package_hash("measure/jetson", "targets/jetson/attribution.py", "targets/jetson/parsers"),
+    message:
+        "Working out the group times of {wildcards.network} on {wildcards.target} from its profiles"
+    script:
+        "../scripts/board_layers.py"
+
+
+rule board_transitions:
+    input:
+        networks=target_network_files,
+        layers="results/{target}/layer_results.csv",
+        profiles=target_board_profiles,
+    output:
+        csv=kept("results/{target}/transition_results.csv"),
+        json=kept("results/{target}/transition_results.json"),
+    log:
+        "results/{target}/logs/transition_results.log",
+    benchmark:
+        "results/{target}/benchmarks/transition_results.jsonl"
+    wildcard_constraints:
+        target=JETSON,
+    conda:
+        "../envs/host.yaml"
+    params:
+        attempt=attempt("results/{target}/logs/transition_results.log"),
+        spec=board_spec("profile"),
+        sampling=SAMPLING,
+        library=package_hash("measure/jetson", "targets/jetson/attribution.py", "targets/jetson/parsers"),
+    message:
+        "Working out the costs of transitions on {wildcards.target} from its profiles"
+    script:
+        "../scripts/board_transitions.py"

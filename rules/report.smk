@@ -16,7 +16,7 @@ rule summarise:
     benchmark:
         "results/{target}/benchmarks/summary.jsonl"
     wildcard_constraints:
-        target=HOST,
+        target=RUNNING,
     conda:
         "../envs/host.yaml"
     params:
@@ -59,7 +59,7 @@ rule draw_error:
     benchmark:
         "results/{target}/benchmarks/figures/error.jsonl"
     wildcard_constraints:
-        target=HOST,
+        target=RUNNING,
     conda:
         "../envs/host.yaml"
     params:
@@ -116,12 +116,13 @@ rule draw_workload:
         "../scripts/draw_workload.py"
 
 
-use rule draw_workload as draw_workload_recorded with:
+use rule draw_workload as draw_workload_board with:
     input:
         schedules=expand(
             "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-            scheduler=RECORDED_SCHEDULERS,
+            scheduler=PLACED_SCHEDULERS,
         ),
+        run="results/{target}/runs/{workload}.json",
         layers="results/{target}/layer_results.csv",
         transitions="results/{target}/transition_results.csv",
         emc="results/{target}/emc_results.csv",
@@ -140,8 +141,22 @@ use rule draw_workload as draw_workload_recorded with:
                 category="7. Traces",
                 labels={"workload": "{workload}", "scheduler": scheduler},
             )
-            for scheduler in RECORDED_SCHEDULERS
+            for scheduler in PLACED_SCHEDULERS
         ],
+    wildcard_constraints:
+        target=JETSON,
+
+
+use rule draw_workload_board as draw_workload_recorded with:
+    input:
+        schedules=expand(
+            "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
+            scheduler=PLACED_SCHEDULERS,
+        ),
+        layers="results/{target}/layer_results.csv",
+        transitions="results/{target}/transition_results.csv",
+        emc="results/{target}/emc_results.csv",
+        contention="results/{target}/contention.json",
     wildcard_constraints:
         target=RECORDED,
         workload=NOT_ARTIFACT,
@@ -151,7 +166,7 @@ use rule draw_workload as draw_workload_artifact with:
     input:
         schedules=expand(
             "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-            scheduler=[*RECORDED_SCHEDULERS, "artifact"],
+            scheduler=[*PLACED_SCHEDULERS, "artifact"],
         ),
         layers="results/{target}/layer_results.csv",
         transitions="results/{target}/transition_results.csv",
@@ -171,7 +186,7 @@ use rule draw_workload as draw_workload_artifact with:
                 category="7. Traces",
                 labels={"workload": "{workload}", "scheduler": scheduler},
             )
-            for scheduler in [*RECORDED_SCHEDULERS, "artifact"]
+            for scheduler in [*PLACED_SCHEDULERS, "artifact"]
         ],
     wildcard_constraints:
         target=RECORDED,

@@ -24,11 +24,11 @@ rule run:
         attempt=attempt("results/{target}/logs/runs/{workload}.log"),
         workload=workload_form,
         spec=target_spec,
-        running=RUNNING,
+        running=RUN_OPTIONS,
         library=package_hash(
-            "runtime",
+            "runtime/*.py",
             "schedule",
-            "measure",
+            "measure/*.py",
             "targets/base.py",
             "targets/host",
             "networks/exported.py",
@@ -37,3 +37,36 @@ rule run:
         "Running the schedules of {wildcards.workload} on {wildcards.target}, interleaved"
     script:
         "../scripts/run.py"
+
+
+rule run_board:
+    input:
+        networks=workload_network_files,
+        models=board_workload_models,
+        schedules=expand(
+            "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
+            scheduler=PLACED_SCHEDULERS,
+        ),
+        engines="results/{target}/segments/{workload}.json",
+    output:
+        kept("results/{target}/runs/{workload}.json"),
+    log:
+        "results/{target}/logs/runs/{workload}.log",
+    wildcard_constraints:
+        target=JETSON,
+    conda:
+        "../envs/host.yaml"
+    threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
+    resources:
+        soc=1,
+    params:
+        attempt=attempt("results/{target}/logs/runs/{workload}.log"),
+        workload=workload_form,
+        spec=board_spec("run"),
+        running=RUN_OPTIONS,
+        library=package_hash(*BOARD_LIBRARY, "runtime", "schedule"),
+    message:
+        "Running the schedules of {wildcards.workload} on {wildcards.target}, interleaved"
+    script:
+        "../scripts/run_board.py"

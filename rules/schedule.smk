@@ -44,7 +44,7 @@ use rule schedule as schedule_recorded with:
         kept(
             expand(
                 "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-                scheduler=RECORDED_SCHEDULERS,
+                scheduler=PLACED_SCHEDULERS,
             )
         ),
     wildcard_constraints:
@@ -52,7 +52,7 @@ use rule schedule as schedule_recorded with:
     params:
         attempt=attempt("results/{target}/logs/schedules/{workload}.log"),
         workload=workload_form,
-        schedulers=RECORDED_SCHEDULERS,
+        schedulers=PLACED_SCHEDULERS,
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
         explain=config["schedule"]["explain"],
@@ -77,3 +77,16 @@ use rule schedule_recorded as schedule_artifact with:
         time_limit_s=config["schedule"]["time_limit_s"],
         explain=config["schedule"]["explain"],
         library=package_hash("schedule", "targets/recorded"),
+
+
+use rule schedule_recorded as schedule_board with:
+    wildcard_constraints:
+        target=JETSON,
+    params:
+        attempt=attempt("results/{target}/logs/schedules/{workload}.log"),
+        workload=workload_form,
+        schedulers=PLACED_SCHEDULERS,
+        max_transitions=config["schedule"]["max_transitions"],
+        time_limit_s=config["schedule"]["time_limit_s"],
+        explain=config["schedule"]["explain"],
+        library=package_hash("schedule"),

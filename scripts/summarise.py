@@ -19,6 +19,6 @@ with job_log(snakemake.log[0]):
         results / "runs" if snakemake.input.get("runs") else None,
         Path(snakemake.output.csv),
         snakemake.params.schedulers,
-        environment(SimpleNamespace(facts=lambda: facts)),
+        environment(SimpleNamespace(facts=lambda: facts, clocks=dict)),
     )
     write_page(Path(snakemake.output.csv), Path(snakemake.output.page), results / "schedules")

@@ -81,8 +81,36 @@ def characterise(
             for accelerator in target.accelerators
         }
         training = {name: _co_runs(name, victims.training, series, demand, traffic) for name, series in times.items()}
-        grids = {accelerator: _fit(samples) for accelerator, samples in training.items()}
+        grids = {accelerator: fit_samples(samples) for accelerator, samples in training.items()}
         held_out = _against_each_other(session, target, victims.held_out, demand, grids, rng, rounds)
+    write_model(
+        out_json,
+        grids,
+        held_out,
+        {
+            "traffic_gb_s": {
+                accelerator: dict(zip(map(str, DUTIES), levels, strict=True)) for accelerator, levels in traffic.items()
+            },
+            "samples": {
+                accelerator: [[s.demand, s.external, s.slowdown] for s in samples]
+                for accelerator, samples in training.items()
+            },
+            "fitted_to": [list(victim) for victim in victims.training],
+            "times_ms": times,
+            "sampling": {"rounds": rounds, "seed": options.seed},
+            "environment": environment(target),
+        },
+    )
+
+
+def write_model(
+    out_json: Path, grids: Mapping[str, Grid], held_out: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
+) -> None:
+    """Write contention.json: the grid of each accelerator, the error on `held_out` co-runs, and `content` behind them.
+
+    Args:
+        held_out: rows with at least ``slowdown`` (measured) and ``predicted``.
+    """
     errors = [abs(row["predicted"] / row["slowdown"] - 1) * 100 for row in held_out]
     write_json(
         out_json,
@@ -100,18 +128,8 @@ def characterise(
                 "median_error_pct": float(np.median(errors)) if errors else None,
                 "p90_error_pct": float(np.percentile(errors, 90)) if errors else None,
             },
-            "traffic_gb_s": {
-                accelerator: dict(zip(map(str, DUTIES), levels, strict=True)) for accelerator, levels in traffic.items()
-            },
-            "samples": {
-                accelerator: [[s.demand, s.external, s.slowdown] for s in samples]
-                for accelerator, samples in training.items()
-            },
-            "fitted_to": [list(victim) for victim in victims.training],
-            "times_ms": times,
-            "held_out": held_out,
-            "sampling": {"rounds": rounds, "seed": options.seed},
-            "environment": environment(target),
+            "held_out": list(held_out),
+            **content,
         },
     )
 
@@ -254,7 +272,7 @@ def _plan(session: Session, accelerator: str, groups: Sequence[Key]) -> list[Tim
     return [Timed(name, group, repeats_for(ms)) for (name, group), ms in zip(groups, trial, strict=True)]
 
 
-def _fit(samples: Sequence[CoRun]) -> Grid:
+def fit_samples(samples: Sequence[CoRun]) -> Grid:
     """Fit a grid with demand points at the quantiles of the samples and external points at the levels measured."""
     if not samples:
         return Grid((0.0,), (0.0,), ((1.0,),))

@@ -7,48 +7,44 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import multidnn
 from multidnn.files import write_json
 from multidnn.measure.options import MeasureOptions
-from multidnn.targets.base import Target
 
 
-def environment(target: Target) -> dict[str, Any]:
-    """Return facts about the machine and the software, at this moment."""
+class Described(Protocol):
+    """What can say of itself what a reader of a result must know: any target."""
+
+    def facts(self) -> dict[str, Any]:
+        """See `Target.facts`."""
+        ...
+
+    def clocks(self) -> dict[str, Any]:
+        """See `Target.clocks`."""
+        ...
+
+
+def environment(target: Described) -> dict[str, Any]:
+    """Return facts about the target and the software, at this moment; `system` is where this process runs."""
     return {
         "target": target.facts(),
         "versions": {"multidnn": multidnn.__version__, "python": platform.python_version()},
         "system": {"kernel": platform.release(), "machine": platform.machine(), "cores": os.cpu_count()},
-        "clocks": _clocks(),
+        "clocks": target.clocks(),
         "load_average": list(os.getloadavg()),
         "git_commit": _git_commit(),
         "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def write_sidecar(table: Path, target: Target, options: MeasureOptions, content: Mapping[str, Any]) -> None:
+def write_sidecar(table: Path, target: Described, options: MeasureOptions, content: Mapping[str, Any]) -> None:
     """Write the sidecar of `table` (same stem, .json): `content` beside the environment and the sampling options."""
     write_json(
         Path(table).with_suffix(".json"),
         {"statistic": "median", "sampling": asdict(options), "environment": environment(target), **content},
     )
-
-
-def _clocks() -> dict[str, Any]:
-    """Return governor and frequencies per core where the kernel shows them; empty on most virtual machines."""
-    clocks: dict[str, Any] = {}
-    for core in sorted(os.sched_getaffinity(0)):
-        folder = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq")
-        values = {
-            name: (folder / name).read_text(encoding="ascii").strip()
-            for name in ("scaling_governor", "scaling_cur_freq", "scaling_max_freq")
-            if (folder / name).is_file()
-        }
-        if values:
-            clocks[f"cpu{core}"] = values
-    return clocks
 
 
 def _git_commit() -> str | None:

@@ -28,7 +28,8 @@ from multidnn.runtime.changes import (
     require_place,
     restricted,
 )
-from multidnn.runtime.runner import Iteration, Runner, Values
+from multidnn.runtime.iteration import Iteration
+from multidnn.runtime.runner import Runner, Values
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Instance

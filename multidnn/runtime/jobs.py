@@ -14,7 +14,8 @@ from multidnn.files import read_json, write_json
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.sidecar import environment
 from multidnn.runtime.comparison import OutputComparison
-from multidnn.runtime.runner import Iteration, Runner
+from multidnn.runtime.iteration import Iteration
+from multidnn.runtime.runner import Runner
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 from multidnn.targets.base import Target
@@ -99,7 +100,7 @@ def run_workload(
                 iteration = runner.run(scheduler)
                 comparison.compare(runner.outputs(), scheduler)
                 if index >= 0:
-                    iterations.append(_record(scheduler, index, iteration))
+                    iterations.append(record(scheduler, index, iteration))
                     handovers[scheduler] += [s.handover_ms for s in iteration.segments if s.handover_ms is not None]
             if index >= 0 and index % 5 == 0:
                 _log.info("run: %s: round %d of at most %d", workload.name, index + 1, options.max_iterations)
@@ -123,7 +124,8 @@ def run_workload(
     )
 
 
-def _record(scheduler: str, index: int, iteration: Iteration) -> dict[str, Any]:
+def record(scheduler: str, index: int, iteration: Iteration) -> dict[str, Any]:
+    """Return one entry of `iterations` in a run file (docs/formats.md)."""
     return {
         "scheduler": scheduler,
         "index": index,

@@ -164,6 +164,10 @@ class Target(Protocol):
         """What a reader of a result must know about the machine: per accelerator its runtime, cores, versions."""
         ...
 
+    def clocks(self) -> dict[str, Any]:
+        """Return the clocks of the machine as they are now, where it shows them; empty where it does not."""
+        ...
+
     def traffic_counter(self) -> tuple[str | None, str]:
         """Return the method of the machine's memory-traffic counter and what it counts, or None and why there is
         none."""

@@ -62,6 +62,20 @@ class HostTarget:
             "batch": 1,
         }
 
+    def clocks(self) -> dict[str, Any]:
+        """Return governor and frequencies per core where the kernel shows them; empty on most virtual machines."""
+        clocks: dict[str, Any] = {}
+        for core in sorted(os.sched_getaffinity(0)):
+            folder = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq")
+            values = {
+                name: (folder / name).read_text(encoding="ascii").strip()
+                for name in ("scaling_governor", "scaling_cur_freq", "scaling_max_freq")
+                if (folder / name).is_file()
+            }
+            if values:
+                clocks[f"cpu{core}"] = values
+        return clocks
+
     def traffic_counter(self) -> tuple[str | None, str]:
         """Return the method of the kernel's memory-traffic counter and what it counts, or None and why there is none."""
         counter, found = find_counter(os.getpid())
