@@ -22,7 +22,7 @@ FEATURES = {
     "precision_flags": ((None, (11, 0)),),  # BuilderFlag.FP16 and INT8
     "precision_constraints": (((8, 2), (11, 0)),),  # PREFER_/OBEY_PRECISION_CONSTRAINTS, layer.precision
     "int8_calibrator": ((None, (11, 0)),),
-    "direct_io": (((8, 2), None),),
+    "direct_io": (((8, 2), (11, 0)),),
     "timing_cache": (((8, 0), None),),
     "profiling_verbosity": (((8, 2), None),),
     "old_layer_methods": ((None, (10, 0)),),  # add_convolution, add_pooling, add_deconvolution, add_fully_connected
@@ -47,6 +47,7 @@ FEATURES = {
     "trtexec_times_h2d": (((8, 0), None),),  # startH2dMs.. in --exportTimes; before, startEnqMs..
     "foreign_node": (((8, 0), None),),  # {ForeignNode[a...b]}; before, {a,b,...}
     "placement_lines": (((8, 0), None),),  # [DlaLayer] and [GpuLayer] in the build log
+    "placement_lines_verbose": (((10, 0), None),),  # ... at verbosity V instead of I (seen in a log of 10.3.0)
     "layer_info_io_tensors": (((11, 0), None),),  # "I/O Tensors"; before, "Bindings"
 }
 
