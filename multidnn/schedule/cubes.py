@@ -39,8 +39,7 @@ class Pool:
         """Take patterns [P_i, G] of every instance."""
         self._engine = engine
         self._groups = list(choices)
-        # the fewer the pivot has, the more of the search is the innermost loop
-        self.level = np.argsort([len(own) for own in choices], kind="stable").astype(np.int64)
+        self.level = self._by_number()
 
     def __len__(self) -> int:
         return sum(map(len, self._groups))
@@ -53,6 +52,11 @@ class Pool:
         """Forget patterns that no schedule within `bounds` contains, instance i starting at waiting[i] ms at best."""
         patterns = self._engine.patterns_of(self._groups)
         self._groups = [patterns.groups[own] for own in self._narrowed(patterns, bounds, waiting)]
+        self.level = self._by_number()
+
+    def _by_number(self) -> Ints:
+        # the fewer the pivot has, the more of the search is the innermost loop
+        return np.argsort([len(own) for own in self._groups], kind="stable").astype(np.int64)
 
     def settle(
         self, cube: Cube, bounds: Limits, waiting: Sequence[float], excluded: Groups, cutoff: float, budget: int
@@ -60,15 +64,21 @@ class Pool:
         """Search what is open of a cube for a cost below `cutoff`, with the engine's prices.
 
         Returns:
-            What was found, and whether all of the cube is settled. If not, the part that is will not be searched again.
+            What was found, and whether all of the cube is settled. What is settled of it will not be searched again.
         """
         patterns = self._engine.patterns_of([own[cube.allows(i, own)] for i, own in enumerate(self._groups)])
         members = self._narrowed(patterns, bounds, waiting)
         found, settled, through = self._engine.settle(patterns, members, self.level, excluded, cutoff, budget)
         pivot = int(self.level[0])
-        if settled or through == 0 or any(count for i, count in enumerate(cube.fixed) if i != pivot):
+        if any(count for i, count in enumerate(cube.fixed) if i != pivot):
             return found, settled
         own = self._groups[pivot]
+        if settled:
+            # those that were narrowed away cannot win either
+            self._groups[pivot] = own[~cube.allows(pivot, own)]
+            return found, True
+        if through == 0:
+            return found, False
         done = patterns.groups[members[pivot][:through]]
         gone = (own[:, None, :] == done[None, :, :]).all(axis=2).any(axis=1) if len(done) * len(own) < 1e6 else None
         if gone is None:

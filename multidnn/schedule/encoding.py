@@ -3,6 +3,8 @@
 Boolean x[i, g, a]: group g of instance i runs on accelerator a. Every constraint is a pseudo-Boolean form
 ``sum(cost * literal) <= limit`` whose left side never exceeds the true time of the timeline it bounds; costs are
 rounded down to whole units and limits up, so rounding never excludes a better schedule either.
+
+Z3 reads all of it as SMT-LIB text: built term by term through its Python interface, it took longer than many a proof.
 """
 
 import math
@@ -122,25 +124,41 @@ class Encoding:
         self._solver = z3.SolverFor("QF_FD")
         # else Z3 takes Ctrl-C for itself, and Python never hears of it
         self._solver.set("ctrl_c", False)
-        self._literals: dict[Atom, Any] = {}
+        self._names: dict[Atom, str] = {}
+        lines = []
         for i in range(len(problem.instances)):
             costs = problem.costs(i)
             for group, options in enumerate(costs.groups):
-                allowed = [a for a, cost in enumerate(options) if cost is not None]
-                for a in allowed:
-                    self._literals[i, group, a] = z3.Bool(f"x_{i}_{group}_{a}")
-                literals = [self._literals[i, group, a] for a in allowed]
-                self._solver.add(z3.Or(literals), z3.AtMost(*literals, 1))
+                names = [
+                    self._name((i, group, a), f"x_{i}_{group}_{a}")
+                    for a, cost in enumerate(options)
+                    if cost is not None
+                ]
+                lines += [f"(declare-const {name} Bool)" for name in names]
+                lines.append(f"(assert {_any(names)})")
+                lines.append(f"(assert {_at_most(1, names)})")
             moves = []
             for group, source, destination in costs.transitions:
-                move = z3.Bool(f"move_{i}_{group}_{source}_{destination}")
-                self._literals[i, group, source, destination] = move
-                ends = self._literals[i, group, source], self._literals[i, group + 1, destination]
-                self._solver.add(z3.Or(z3.Not(ends[0]), z3.Not(ends[1]), move))
-                self._solver.add(z3.Implies(move, ends[0]), z3.Implies(move, ends[1]))
+                move = self._name((i, group, source, destination), f"move_{i}_{group}_{source}_{destination}")
+                before, behind = self._names[i, group, source], self._names[i, group + 1, destination]
+                lines.append(f"(declare-const {move} Bool)")
+                lines.append(f"(assert (= {move} (and {before} {behind})))")
                 moves.append(move)
             if max_transitions is not None and moves:
-                self._solver.add(z3.AtMost(*moves, max_transitions))
+                lines.append(f"(assert {_at_most(max_transitions, moves)})")
+        self._solver.from_string("\n".join(lines))
+        # what a proposal is read from; the same name is the same variable
+        self._chosen = {
+            (i, group, a): z3.Bool(self._names[i, group, a])
+            for i in range(len(problem.instances))
+            for group, options in enumerate(problem.costs(i).groups)
+            for a, cost in enumerate(options)
+            if cost is not None
+        }
+
+    def _name(self, atom: Atom, name: str) -> str:
+        self._names[atom] = name
+        return name
 
     def require(self, form: Form, below_ms: float) -> None:
         """Demand that the form's sum stays below `below_ms`; infinity demands nothing."""
@@ -152,18 +170,16 @@ class Encoding:
             # the true sum is below the limit, so the rounded-down sum is at most the limit rounded up
             limit = math.ceil(below_ms / unit)
             # what passes the limit by itself is out, by however much
-            terms = [(self._literals[atom], math.floor(min(ms / unit, limit + 1))) for atom, ms in form.costs.items()]
-            terms = [(literal, units) for literal, units in terms if units > 0]
+            terms = [(self._names[atom], math.floor(min(ms / unit, limit + 1))) for atom, ms in form.costs.items()]
+            terms = [(name, units) for name, units in terms if units > 0]
             if sum(units for _, units in terms) > limit:
-                self._solver.add(z3.PbLe(terms, limit))
+                units, names = " ".join(str(units) for _, units in terms), " ".join(name for name, _ in terms)
+                self._solver.from_string(f"(assert ((_ pble {limit} {units}) {names}))")
 
     def refute(self, placement: Placement, fixed: Sequence[int]) -> None:
         """Learn that no schedule can win that places the first fixed[i] groups of every instance i as `placement` does."""
-        self._solver.add(
-            z3.Or(
-                [z3.Not(self._literals[i, g, placement[i][g]]) for i, count in enumerate(fixed) for g in range(count)]
-            )
-        )
+        inside = [f"(not {self._names[i, g, placement[i][g]]})" for i, count in enumerate(fixed) for g in range(count)]
+        self._solver.from_string(f"(assert {_any(inside)})")
 
     def propose(self, timeout_s: float, stop: Callable[[], bool] = lambda: False) -> Placement | Literal[False] | None:
         """A placement that all constraints allow, False if there is none (proved), None if time ran out or `stop()`."""
@@ -185,7 +201,7 @@ class Encoding:
                 next(
                     a
                     for a, cost in enumerate(options)
-                    if cost is not None and z3.is_true(model[self._literals[i, group, a]])
+                    if cost is not None and z3.is_true(model[self._chosen[i, group, a]])
                 )
                 for group, options in enumerate(self._problem.costs(i).groups)
             )
@@ -195,6 +211,15 @@ class Encoding:
     def attempt(self) -> "Attempt":
         """A block whose requirements vanish at its end."""
         return Attempt(self._solver)
+
+
+def _any(names: Sequence[str]) -> str:
+    """One of these, as SMT-LIB; of none, false."""
+    return f"(or false {' '.join(names)})"
+
+
+def _at_most(count: int, names: Sequence[str]) -> str:
+    return f"((_ at-most {count}) {' '.join(names)})"
 
 
 class Attempt:

@@ -8,7 +8,7 @@ placement that they allow. Compiled search then answers for the largest region a
 placements that agree with the proposal in the leading groups of some instances. Whatever is better there becomes the
 incumbent; the region is then known to hold nothing better, and Z3 learns that as one clause. When Z3 finds no
 further placement (`unsat`), nothing can beat the incumbent, because every constraint it holds is a bound on all
-schedules or a region that has been searched.
+schedules or a region that has been searched. The first region tried is everything, for about as long as the prices take.
 """
 
 import math
@@ -29,7 +29,7 @@ from multidnn.schedule.encoding import UNITS, Encoding, Form, chain_forms, load_
 from multidnn.schedule.exhaustive import lazy_product
 from multidnn.schedule.incumbents import Progress, search
 from multidnn.schedule.limits import Limits, earliest_finishes, limits
-from multidnn.schedule.lp import Bound, configurations, prices_of, solve_bound
+from multidnn.schedule.lp import Bound, Program, configurations, prices_of, rows, solve_bound
 from multidnn.schedule.patterns import patterns, placements_of
 from multidnn.schedule.problem import Infeasible, Problem
 from multidnn.schedule.timeline import Order, Placement, simulate
@@ -40,11 +40,20 @@ SLICE_S = 0.1
 FIRST_BUDGET = 1000
 """States of the first search, before its speed is known."""
 
-QUICK_S = 0.05
-"""For a first try to settle everything without the linear program, which small problems do not repay."""
+QUICK_S = 0.0004
+"""For each row of each linear program, of a first try to settle everything without them: about what they would take."""
+
+QUICK_SHARE = 0.25
+"""Of the time left, for that first try at most."""
+
+PRICED_QUICK = 1.0
+"""Seconds of a second try, with prices, for each second that the linear programs took."""
 
 LEAST_EFFORT_S = 0.02
 """What a cube costs at least before its search begins: a proposal of Z3 and its clause."""
+
+PATIENCE_S = 0.2
+"""With a proposal of Z3, at first: then the search has as long for everything that is open, and both have twice as long."""
 
 MOST_PATTERNS = 100_000
 """Of one instance; with more, they are not listed, and beams get all the time."""
@@ -69,7 +78,7 @@ FIRST_BEAMS_S = 0.1
 """Of beam search before the proof begins: a better schedule makes every cube smaller."""
 
 BEAMS = 0.25
-"""Seconds of beam search for each second of proving."""
+"""Seconds of beam search for each second of proving, on the whole: one stretch may take longer than one cube earns."""
 
 BOUND_SHARE = 0.1
 """What is left of the time limit for raising the bound when the proof does not close."""
@@ -128,6 +137,7 @@ class HaxConn:
         self._depth = 1
         self._speed = 0.0
         self._beams: Iterator[Progress] = iter(())
+        self._beams_due = 0.0
         self.best: Found | None = None
         self.bound = self._least_cost()
 
@@ -189,14 +199,12 @@ class HaxConn:
 
     def _search(self) -> Iterator[Found]:
         yield from self._anneal()
-        if not self._closed() and not (yield from self._settle_quickly()):
-            self._price()
-        pool = self._pool()
+        pool = yield from self._settle_or_price()
         if pool is None or pool.combinations() > MOST_COMBINATIONS:
             yield from self._beams_only()
             return
         self._beams = self._beam_search(self._engine, proofs=False)
-        if self._prices and not self._closed():
+        if self._prices and pool.combinations() and not self._closed():
             yield from self._follow_beams(FIRST_BEAMS_S)
         encoding = Encoding(self._problem, self._limit, self._horizon() / UNITS)
         forms = chain_forms(self._problem) + load_forms(self._problem)
@@ -210,15 +218,41 @@ class HaxConn:
         elif not self._closed() and math.isfinite(self.bound):
             self._raise_bound(encoding, forms)
 
-    def _settle_quickly(self) -> Generator[Found, None, bool]:
-        """Small problems are settled before a linear program is worth its while; whether this is one."""
+    def _settle_or_price(self) -> Generator[Found, None, Pool | None]:
+        """Try to settle everything at once, with prices only where that takes long; returns what is left open."""
         pool = self._pool()
+        if self._closed():
+            return pool
+        programs = self._programs()
+        seconds = QUICK_S * rows(self._engine.tables) * max(1, len(programs))
+        seconds = min(seconds, QUICK_SHARE * (self._search_until - monotonic()))
+        if pool is not None and (yield from self._settle_quickly(pool, seconds)):
+            return pool
+        begun = monotonic()
+        self._price(programs)
         if pool is None:
-            return False
-        until = monotonic() + QUICK_S
-        while monotonic() < until and not self._over():
-            if (yield from self._settle(pool, self._everything(), self._slice())):
+            # with prices there may be few enough to list
+            pool = self._pool()
+        elif self._prices:
+            pool.narrow(self._limits_now(), self._waiting())
+        if pool is not None and pool.combinations() <= MOST_COMBINATIONS and self._prices and not self._closed():
+            yield from self._settle_quickly(pool, PRICED_QUICK * (monotonic() - begun))
+        return pool
+
+    def _settle_quickly(self, pool: Pool, seconds: float) -> Generator[Found, None, bool]:
+        """Settle everything as one cube if that takes no longer than so; whether it did.
+
+        What is settled of it leaves the pool either way.
+        """
+        until = monotonic() + seconds
+        slices = 1
+        while (left := until - monotonic()) > 0 and not self._over():
+            size = len(pool)
+            if (yield from self._settle(pool, self._everything(), self._slice(min(slices, left / SLICE_S)))):
                 return True
+            if len(pool) == size:
+                # one pattern of the first instance takes longer
+                slices *= 2
         return False
 
     def _closed(self) -> bool:
@@ -264,40 +298,50 @@ class HaxConn:
             yield from self._better(progress.best)
 
     def _follow_beams(self, seconds: float) -> Generator[Found, None, None]:
-        """Let the beam search go on for so long."""
-        until = min(monotonic() + seconds, self._search_until)
-        while monotonic() < until and not self._stop():
+        """Let the beam search go on for so long, less what it took too long before."""
+        self._beams_due += seconds
+        while self._beams_due > 0 and not self._over():
+            begun = monotonic()
             progress = next(self._beams, None)
             if progress is None:
                 return
+            self._beams_due -= monotonic() - begun
             yield from self._take(progress)
 
-    def _price(self) -> None:
-        """Solve the linear programs, and let their prices bound everything from here on."""
+    def _programs(self) -> list[Program]:
+        """The linear programs whose prices repay."""
         tables = self._engine.tables
         n = len(tables.groups)
-        if n == 1:
-            return
         everyone = (1 << n) - 1
-        if configurations(tables, everyone) > MOST_CONFIGURATIONS:
-            return
-        assert self.best is not None
-        start = [self._engine.groups_of(self.best.placement).astype(np.int64)]
-        self._prices.append(solve_bound(tables, self._limits, everyone, start, self._over))
+        if n == 1 or configurations(tables, everyone) > MOST_CONFIGURATIONS:
+            return []
+        programs = [Program(everyone)]
         if self._objective == "throughput" and 2 < n <= MOST_SUBSETS:
-            for members in range(3, everyone):
-                if members.bit_count() > 1 and not self._over():
-                    self._prices.append(solve_bound(tables, self._limits, members, start, self._over))
+            programs += [Program(members) for members in range(3, everyone) if members.bit_count() > 1]
         if self._objective == "throughput" and n <= MOST_ORDERS:
-            by_order = [
-                solve_bound(tables, self._limits, everyone, start, self._over, np.array(order), weight)
+            programs += [
+                Program(everyone, np.array(order), weight)
                 for order in self._orders()
                 for weight in self._weights(order)
-                if not self._over()
             ]
+        return programs
+
+    def _price(self, programs: Sequence[Program]) -> None:
+        """Solve the linear programs, and let their prices bound everything from here on."""
+        assert self.best is not None
+        start = [self._engine.groups_of(self.best.placement).astype(np.int64)]
+        for program in programs:
+            # one bound is there at once, in however little time
+            if self._prices and self._over():
+                break
+            self._prices.append(
+                solve_bound(
+                    self._engine.tables, self._limits, program.members, start, self._over, program.order, program.weight
+                )
+            )
+        if len(self._prices) < len(programs):
             # an order without prices would have to count as unbounded, so it is all or none
-            if not self._over():
-                self._prices += by_order
+            self._prices = [bound for bound in self._prices if bound.order is None]
         if self._prices:
             self._engine.use(prices_of(self._prices))
             if self._objective == "latency":
@@ -372,7 +416,7 @@ class HaxConn:
         yield from self._better(found)
         return settled
 
-    def _slice(self, slices: int = 1) -> int:
+    def _slice(self, slices: float = 1) -> int:
         """States that take about so many times `SLICE_S`, or what time is left."""
         seconds = min(slices * SLICE_S, self._search_until - monotonic())
         return max(FIRST_BUDGET, int(self._speed * seconds))
@@ -388,17 +432,27 @@ class HaxConn:
     def _prove(self, encoding: Encoding, forms: Sequence[Form], pool: Pool) -> Generator[Found, None, bool]:
         """Let Z3 propose and the search settle until nothing is left; returns whether that was reached in time."""
         level = math.inf
+        patience = PATIENCE_S
         while True:
             if self._cost() < level:
                 level = self._cost()
                 self._require(encoding, forms, level)
                 pool.narrow(self._limits_now(), self._waiting())
-            proposed = encoding.propose(self._search_until - monotonic(), self._stop)
+            if not pool.combinations():
+                # no placement is open, so the cube of all of them is settled
+                everything = self._everything()
+                encoding.refute(everything.placement, everything.fixed)
+            proposed = encoding.propose(min(patience, self._search_until - monotonic()), self._stop)
             if proposed is False:
                 return True
-            if proposed is None or self._stop():
+            if self._over():
                 return False
             begun = monotonic()
+            if proposed is None:
+                # what is hard for Z3 may be easy for the search
+                yield from self._settle_quickly(pool, patience)
+                patience *= 2
+                continue
             cube = yield from self._settle_around(proposed, pool)
             if cube is None:
                 return False

@@ -56,6 +56,15 @@ class Bound:
     weight: Floats | None = None
 
 
+@dataclass(frozen=True)
+class Program:
+    """One linear program: the bits of its instances, and the order of finishing and weights [n] if it is for one."""
+
+    members: int
+    order: Ints | None = None
+    weight: Floats | None = None
+
+
 def prices_of(bounds: list[Bound]) -> Prices:
     """Stack bounds for the compiled searches."""
     n = len(bounds[0].work)
@@ -75,6 +84,12 @@ def configurations(tables: Tables, members: int) -> int:
     for a in range(accelerators):
         total *= 1 + max(0, count - a) * (groups + 1)
     return total
+
+
+def rows(tables: Tables) -> int:
+    """About how many rows a linear program has, which its time grows with."""
+    n, groups, accelerators = tables.time.shape
+    return int(n * (groups + 1) * accelerators)
 
 
 def never_together(tables: Tables) -> Ints:

@@ -1,9 +1,10 @@
-"""The late phases of haxconn, which small problems settle before: cubes, beams and what a stopped run has proved."""
+"""Each phase of haxconn by itself, also the late ones, which small problems settle before; what a stopped run has proved."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice, pairwise, product
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from multidnn.schedule import Infeasible, Problem, Schedule, evaluate, haxconn, 
 from multidnn.schedule.anytime import improve
 from multidnn.schedule.compiled.engine import Engine
 from multidnn.schedule.costs import cost_of
+from multidnn.schedule.encoding import Encoding
 from multidnn.schedule.exhaustive import exhaustive_all, orders_of
 from multidnn.schedule.patterns import placements_of
 from multidnn.schedule.problem import GroupCost, NetworkCosts
@@ -21,7 +23,10 @@ from multidnn.schedule.slowdown import Slowdown
 from multidnn.schedule.timeline import Deadlock, Placement, simulate
 from tests.schedule.problems import FLAT, network, problem, problems
 
-PHASES = ("cubes", "single placements", "beams beside cubes", "beams only")
+PHASES = (
+    "everything at once", "everything at once, with prices", "cubes", "single placements", "beams beside cubes",
+    "no proposals", "beams only",
+)  # fmt: skip
 
 LIMITS = st.sampled_from([0, 1, 2, None])
 
@@ -37,16 +42,31 @@ CASES = st.one_of(
 PLENTY_S = 20.0
 
 
+Propose = Callable[[Encoding, float, Callable[[], bool]], Placement | Literal[False] | None]
+
+
+def _at_a_loss(propose: Propose) -> Propose:
+    def no_placement(encoding: Encoding, timeout_s: float, stop: Callable[[], bool]) -> Literal[False] | None:
+        return False if propose(encoding, PLENTY_S, lambda: False) is False else None
+
+    return no_placement
+
+
 @contextmanager
 def only(phase: str) -> Iterator[None]:
     """Let nothing but this phase find and prove."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(haxconn, "QUICK_S", 0.0)
+        patch.setattr(haxconn, "PRICED_QUICK", 0.0)
         patch.setattr(haxconn, "FIRST_BUDGET", 1)
         patch.setattr(haxconn.HaxConn, "_anneal", lambda self: iter(()))
         patch.setattr(haxconn, "FIRST_BEAMS_S", 0.0)
         patch.setattr(haxconn, "BEAMS", 0.0)
-        if phase == "single placements":
+        if phase == "everything at once":
+            patch.setattr(haxconn, "QUICK_S", PLENTY_S)
+        elif phase == "everything at once, with prices":
+            patch.setattr(haxconn, "PRICED_QUICK", 1e6)
+        elif phase == "single placements":
             # cubes shrink at once
             patch.setattr(haxconn, "SLICE_S", 1e-5)
             patch.setattr(haxconn, "LEAST_EFFORT_S", 1e-9)
@@ -57,6 +77,10 @@ def only(phase: str) -> Iterator[None]:
             patch.setattr(incumbents, "WIDEST", 3)
             patch.setattr(incumbents, "STRETCH", 7)
             patch.setattr(incumbents, "BUCKETS", 3)
+        elif phase == "no proposals":
+            # Z3 never comes to a placement, only to the end
+            patch.setattr(haxconn, "PATIENCE_S", 1e-3)
+            patch.setattr(haxconn.Encoding, "propose", _at_a_loss(haxconn.Encoding.propose))
         elif phase == "beams only":
             patch.setattr(haxconn, "MOST_PATTERNS", 0)
             patch.setattr(incumbents, "FIRST_WIDTH", 2)
