@@ -20,7 +20,7 @@ from typing import Any
 
 # trtexec: "[date] [I] [TRT] "; Python's logger: "[date] [TRT] [I] " or "[TensorRT] INFO: "
 _PREFIX = re.compile(
-    r"(?:\s*(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\]|\[[IWVEF]\]|\[TRT\]|\[TensorRT\]|(?:VERBOSE|INFO|WARNING|ERROR):))*\s?"
+    r"(?:\s*(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\]|\[[IWVEF]\]|\[TRT\]:?|\[TensorRT\]|(?:VERBOSE|INFO|WARNING|ERROR):))*\s?"
 )
 _HEADER = re.compile(r"-{5,} *Layers running on (DLA|GPU)\b", re.IGNORECASE)
 _PLACED = re.compile(r"\[(Dla|Gpu)Layer\] (.*)")

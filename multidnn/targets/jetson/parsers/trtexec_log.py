@@ -134,15 +134,16 @@ def parse(text: str, place: str) -> TrtexecLog:
     if len(starts) > 1 or len(ends) > 1:
         second = starts[1] if len(starts) > 1 else ends[1][0]
         raise InputError(f"{place}:{second}: a second run of trtexec; expected one per log")
-    if starts and not ends:
-        raise InputError(
-            f"{place}:{last}: the log ends without trtexec's line PASSED or FAILED; it is truncated, or trtexec was ended"
-        )
     status = ends[0][1].lower() if ends else None
     versions = [version_of(found[2], f"{place}:{line.number}: ") for line, found in banners if found[2]]
     versions += [found[1] for line in lines if (found := _VERSION.match(line.message))]
     command = next((found[3] for _, found in banners if found[3]), None)
     errors = [line.message for line in lines if line.severity in ("E", "F") and line.message]
+    if starts and not ends:
+        why = f"; its last error: {errors[-1]}" if errors else ""
+        raise InputError(
+            f"{place}:{last}: the log ends without trtexec's line PASSED or FAILED; it is truncated, or trtexec was ended{why}"
+        )
     if status == "failed" and not errors:
         before = [line.message.strip() for line in lines if line.number < ends[0][0] and line.message.strip()]
         errors = [message for message in before[-1:] if not _BANNER.search(message)]
