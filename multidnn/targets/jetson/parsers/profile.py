@@ -1,7 +1,7 @@
 """trtexec's layer profile: the JSON of --exportProfile and the table of --dumpProfile, TensorRT 7.1 to 11."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def parse(text: str, place: str) -> Profile:
         InputError: it is neither, it is truncated, or a number is negative, not finite or missing.
     """
     if re.match(r"\s*\[\s*(?:[{\]]|$)", text):
-        return _parse_json(text, place)
+        return _profile(json_items(text, place), place)
     lines = log_lines(text)
     profile = find_table(lines, place)
     if profile is None:
@@ -87,11 +87,16 @@ def parse(text: str, place: str) -> Profile:
     return profile
 
 
-def _parse_json(text: str, place: str) -> Profile:
+def from_entries(entries: Sequence[object], place: str) -> Profile:
+    """Return the profile in a list as --exportProfile writes it, already read; `place` names it, entries count from 1."""
+    return _profile(enumerate(entries, 1), place)
+
+
+def _profile(items: Iterable[tuple[int, object]], place: str) -> Profile:
     iterations: int | None = None
     layers: list[ProfileLayer] = []
     line = 1
-    for line, item in json_items(text, place):
+    for line, item in items:
         at = f"{place}:{line}"
         if not isinstance(item, dict):
             raise InputError(f"{at}: found a JSON {type(item).__name__}, expected an object of --exportProfile")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -79,7 +80,8 @@ def main() -> None:
     main_thread = threading.get_ident()
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # not sys.stdin, whose lock this thread would hold when the interpreter shuts down
+        while os.read(0, 4096):
             pass
         signal.pthread_kill(main_thread, signal.SIGTERM)
 

@@ -145,6 +145,7 @@ def test_an_exported_profile_reads_back(rows: list[tuple[str, float, float]], me
         for name, total, average in rows
     ]
     read = profile.parse(json.dumps(entries), "x")
+    assert profile.from_entries(entries, "x") == read
     assert [(x.name, x.total_ms, x.time_ms) for x in read.layers] == rows
     assert [x.median_ms for x in read.layers] == [row[2] if median else None for row in rows]
 
