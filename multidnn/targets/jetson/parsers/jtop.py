@@ -57,6 +57,8 @@ def parse_line(line: str, place: str) -> JtopSample:
         raise InputError(
             f"{place}: not valid JSON ({error.msg}), expected one object per line; was it cut off?"
         ) from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{place}: JSON that no tool here writes ({error})") from None
     if not isinstance(item, dict):
         raise InputError(f"{place}: found a JSON {type(item).__name__}, expected an object")
     emc = _object(item, "emc", place)

@@ -70,6 +70,8 @@ def parse(text: str, place: str) -> LayerInfo:
         raise InputError(
             f"{place}:{error.lineno}: not valid JSON ({error.msg})" + ("; it is truncated" if cut else "")
         ) from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{place}:1: JSON that no tool here writes ({error})") from None
     if not isinstance(document, dict) or not isinstance(document.get("Layers"), list):
         found = f"the keys {', '.join(map(repr, document))}" if isinstance(document, dict) else type(document).__name__
         raise InputError(f"{place}:1: found {found}, expected an object with a list 'Layers', as of --exportLayerInfo")

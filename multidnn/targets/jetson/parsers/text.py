@@ -103,6 +103,8 @@ def json_items(text: str, place: str, start: int = 0) -> Iterator[tuple[int, Any
             rest = text[error.pos :]
             why = "; it is truncated" if not rest.strip() or "Unterminated" in error.msg else ""
             raise InputError(f"{place}:{line(error.pos)}: not valid JSON ({error.msg}){why}") from None
+        except (RecursionError, ValueError) as error:
+            raise InputError(f"{place}:{line(position)}: JSON that no tool here writes ({error})") from None
         yield line(position), value
         position = skip(end)
         mark = text[position : position + 1]

@@ -116,3 +116,11 @@ def test_another_kinds_file(command: Command, kind: str) -> None:
 def test_unknown_kind(command: Command) -> None:
     message = command.error("parse", "tegrastat", SAMPLES / "jtop-4.3.jsonl")
     assert "tegrastat: unknown kind (did you mean 'tegrastats'?); allowed: trtexec-log, profile," in message
+
+
+@pytest.mark.parametrize("kind", ["profile", "times", "layer-info", "jtop"])
+@pytest.mark.parametrize("text", ["[" + "[" * 100000, '[{"count": ' + "9" * 5000 + "}]", '{"Layers": ' + "[" * 100000])
+def test_json_beyond_what_is_readable(command: Command, kind: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "deep"
+    path.write_text(text)
+    assert f"error: {path}:1: " in command.error("parse", kind, path)
