@@ -121,7 +121,7 @@ class Crew:
         """Once all of `names` are ready, let them begin together; return the common start (monotonic ns)."""
         assert self._line is not None
         self._collect(self._line.ready, len(names), timeout_s, names)
-        return self._line.open(len(names))
+        return self._line.open(names)
 
     def _collect(self, one: Any, count: int, timeout_s: float, names: Sequence[str]) -> None:
         deadline = monotonic() + timeout_s

@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from time import monotonic_ns
-from typing import Any
+from typing import Any, Sequence
 
 # longer waits than this let others run in between, so that more workers than cores still get on
 _SPIN_NS = 2_000_000
@@ -63,29 +63,32 @@ class StartLine:
 
     Args:
         start_time: one-element int64 view of memory that they share.
+        workers: their names.
     """
 
     # far enough ahead that every worker has seen it and spins by then
     DELAY_NS = 500_000
 
-    def __init__(self, start_time: Any) -> None:
+    def __init__(self, start_time: Any, workers: Sequence[str]) -> None:
         self.ready = make_gate()
-        self._go = make_gate()
+        # one each: a quick worker that lines up again must not take what another has not yet seen
+        self._go = {name: make_gate() for name in workers}
         self._start_time = start_time
 
-    def line_up(self, timeout_s: float) -> int:
-        """In a worker: say that it is ready, wait until the common start, and return when it really began (ns)."""
+    def line_up(self, name: str, timeout_s: float) -> int:
+        """In worker `name`: say that it is ready, wait until the common start, and return when it really began (ns)."""
         self.ready.release()
-        wait(self._go, timeout_s, "the common start")
+        wait(self._go[name], timeout_s, "the common start")
         start = int(self._start_time[0])
         now = monotonic_ns()
         while now < start:
             now = monotonic_ns()
         return now
 
-    def open(self, workers: int) -> int:
-        """In the parent, once all are ready: let them begin together, and return when (ns)."""
+    def open(self, workers: Sequence[str]) -> int:
+        """In the parent, once all `workers` are ready: let them begin together, and return when (ns)."""
         start = monotonic_ns() + self.DELAY_NS
         self._start_time[0] = start
-        signal(self._go, workers)
+        for name in workers:
+            self._go[name].release()
         return start

@@ -61,7 +61,7 @@ class Run:
         self.energy_s = float(energy.value("seconds", float)) if energy else 0.0
         self.sampler = energy.object("sampler").texts("command") if energy else None
         self.arena = Arena(self.layout)
-        self.line = gate.StartLine(self.arena.start_time())
+        self.line = gate.StartLine(self.arena.start_time(), tuple(self.seats))
         self.gates = [gate.make_gate() for _ in range(int(request.value("events", int)))]
 
     def _names(self, request: Fields, key: str) -> dict[str, list[str]]:

@@ -143,7 +143,7 @@ class Worker:
         now = monotonic_ns
         gc.disable()
         try:
-            began = self._line.line_up(timeout_s)
+            began = self._line.line_up(self._name, timeout_s)
             for segment, waits, run, signals in prepared:
                 waiting = now()
                 for one, partner in waits:
