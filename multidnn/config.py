@@ -276,6 +276,8 @@ def _broken_board(path: KeyPath, spec: Mapping[str, Any], networks: Mapping[str,
     if "gpu" not in spec["accelerators"]:
         message = f"found {spec['accelerators']}, allowed: a list with gpu in it, which runs what a DLA does not take"
         yield (*path, "accelerators"), message
+    if spec["precision"] == "fp32" and spec["accelerators"] != ["gpu"]:
+        yield (*path, "precision"), "found fp32, allowed with a DLA: fp16, int8, which are what a DLA computes in"
     for name, file in spec["calibration"].items():
         yield from _unknown((*path, "calibration", name), name, networks, "networks")
         if not Path(file).is_file():

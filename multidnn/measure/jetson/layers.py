@@ -11,11 +11,12 @@ import numpy as np
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
-from multidnn.measure.jetson.profiles import parsed, read_profiles
+from multidnn.measure.jetson.profiles import read_profiles
 from multidnn.measure.sampling import UNSTABLE_SPREAD, Statistics
 from multidnn.networks.board_network import BoardNetwork
 from multidnn.targets.jetson.attribution import GroupTimes, dla_group_times, gpu_group_times, on_dla
 from multidnn.targets.jetson.engines import transition_name
+from multidnn.targets.jetson.parsers import profile as profiles
 from multidnn.targets.jetson.parsers.profile import Profile, ProfileLayer
 from multidnn.targets.jetson.target import dla_core
 
@@ -55,7 +56,7 @@ def account(network: BoardNetwork, engine: Mapping[str, Any], accelerator: str, 
 
 def read_profile(engine: Mapping[str, Any], accelerator: str, median: bool, place: str) -> Profile:
     """Return the layer profile in an entry of a profile file, its times as medians or means over executions."""
-    profile = parsed(engine["profiles"][accelerator]["profile"], place)
+    profile = profiles.from_entries(engine["profiles"][accelerator]["profile"], place)
     if not median:
         return profile
 
@@ -176,7 +177,7 @@ def _samples(network: BoardNetwork, engines: Mapping[str, Any], accelerator: str
             {"name": name, "timeMs": values[execution], "averageMs": values[execution], "percentage": 0}
             for name, values in kept.items()
         ]
-        times = gpu_group_times(parsed(items, place), layer_names(network)).times_ms
+        times = gpu_group_times(profiles.from_entries(items, place), layer_names(network)).times_ms
         for group, ms in enumerate(times):
             series[group].append(ms or 0.0)
     return series
@@ -200,7 +201,7 @@ def _detail(network: BoardNetwork, engines: Mapping[str, Any], accelerator: str)
         _log.warning("layer: %s: %s lies in two groups, its time is in the first", network.name, straddling)
     return {
         "by": entry["by"],
-        "executions": parsed(entry["profile"], network.name).iterations,
+        "executions": profiles.from_entries(entry["profile"], network.name).iterations,
         "latency_ms": entry["latency_ms"],
         "profile_total_ms": found.from_group(0) + found.reformat_ms,
         "reformat_ms": found.reformat_ms,

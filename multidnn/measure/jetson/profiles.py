@@ -1,6 +1,5 @@
 """Builds one family of a network's engines on a board, profiles them, and writes what was found to one file."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,8 +13,6 @@ from multidnn.measure.options import MeasureOptions
 from multidnn.measure.sidecar import environment
 from multidnn.networks.board_network import BoardNetwork
 from multidnn.targets.jetson import engines
-from multidnn.targets.jetson.parsers import profile as layer_profile
-from multidnn.targets.jetson.parsers.profile import Profile
 from multidnn.targets.jetson.profiling import profile
 from multidnn.targets.jetson.target import JetsonTarget, device_kind
 
@@ -100,11 +97,6 @@ def build_convolutions(
             records[name] = engines.build(target, network, models, wanted, seed, logs / name)
         facts = environment(target)
     write_json(out_json, {"engines": records, "environment": facts})
-
-
-def parsed(items: Sequence[Mapping[str, Any]], place: str) -> Profile:
-    """Return the layer profile in `items`, the list that trtexec exports; `place` is for messages."""
-    return layer_profile.parse(json.dumps(list(items)), place)
 
 
 def read_profiles(paths: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -6,11 +6,12 @@ from typing import Any
 
 from multidnn import tables
 from multidnn.files import read_json, write_json
-from multidnn.measure.jetson.profiles import parsed, read_profiles
+from multidnn.measure.jetson.profiles import read_profiles
 from multidnn.measure.layers import read_layer_times
 from multidnn.measure.sampling import Statistics
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.jetson.engines import mark_name, transition_name
+from multidnn.targets.jetson.parsers import profile as profiles
 from multidnn.targets.jetson.target import device_kind
 
 
@@ -97,7 +98,7 @@ def _reformatting(engines: Mapping[str, Any], source: str, destination: str, cut
 
 
 def _reformats(engine: Mapping[str, Any], accelerator: str) -> float:
-    profile = parsed(engine["profiles"][accelerator]["profile"], f"profile on {accelerator}")
+    profile = profiles.from_entries(engine["profiles"][accelerator]["profile"], f"profile on {accelerator}")
     return sum(
         layer.time_ms if layer.median_ms is None else layer.median_ms
         for layer in profile.layers

@@ -1,0 +1,64 @@
+"""Energy per iteration from the lines that a board's tools print."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from multidnn.errors import InputError
+from multidnn.runtime.jetson.energy import energy_per_iteration
+
+SECOND = 1_000_000_000
+
+
+def answer(line: str, iterations: int = 100) -> dict[str, Any]:
+    """Two schedulers of two seconds each, a line every tenth of a second."""
+    lines = [[tenth * SECOND // 10, line] for tenth in range(50)]
+    windows = {"serial": (0, 2 * SECOND), "haxconn": (3 * SECOND, 5 * SECOND)}
+    return {
+        "sampler_lines": lines,
+        "energy": {
+            name: {"begin_ns": begin, "end_ns": end, "iterations": iterations} for name, (begin, end) in windows.items()
+        },
+    }
+
+
+TARGET = SimpleNamespace(spec={"emc": "tegrastats"})
+AGX = "RAM 2000/30536MB (lfb 1x4MB) CPU [1%@729] EMC_FREQ 16%@2133 GR3D_FREQ 67%@407 GPU 3000/2900 CPU 600/619 SOC 1500/1500"
+NX = "RAM 2000/15536MB (lfb 1x4MB) CPU [1%@729] GR3D_FREQ 0%@[305] VDD_IN 8000mW/7900mW VDD_CPU_GPU_CV 3000mW/2900mW"
+
+
+def test_rails_are_added_up_where_the_board_does_not_measure_its_input() -> None:
+    found = energy_per_iteration(TARGET, answer(AGX))
+    assert found is not None
+    assert found["total"] == ["GPU", "CPU", "SOC"]
+    # 5.1 W for 20 ms
+    assert found["schedulers"]["haxconn"]["mj"] == pytest.approx(5100 * 0.02)
+    assert found["schedulers"]["haxconn"]["rails_mj"] == pytest.approx({"GPU": 60, "CPU": 12, "SOC": 30})
+
+
+def test_the_board_s_input_has_everything_in_it() -> None:
+    found = energy_per_iteration(TARGET, answer(NX, iterations=400))
+    assert found is not None
+    assert found["total"] == ["VDD_IN"]
+    assert found["schedulers"]["serial"]["mj"] == pytest.approx(8000 * 0.005)
+
+
+def test_jtop_gives_the_same() -> None:
+    line = json.dumps({"t_ns": 1, "power_mw": {"VDD_IN": 8000}, "engines": {}, "gpu_load": {}})
+    found = energy_per_iteration(SimpleNamespace(spec={"emc": "jtop"}), answer(line))
+    assert found is not None
+    assert found["schedulers"]["serial"]["mw"] == pytest.approx(8000)
+
+
+def test_a_board_without_rails_has_no_energy_and_says_so() -> None:
+    found = energy_per_iteration(TARGET, answer("RAM 2000/30536MB (lfb 1x4MB) GR3D_FREQ 0%@[305]"))
+    assert found == {"by": "tegrastats", "missing": "this board shows no power rails", "schedulers": {}}
+    assert energy_per_iteration(TARGET, {"energy": {}, "sampler_lines": []}) is None
+
+
+def test_sensors_that_say_nothing_are_an_error() -> None:
+    silent = answer(AGX) | {"sampler_lines": []}
+    with pytest.raises(InputError, match=r"no reading of the board.s sensors within 2\.0 s"):
+        energy_per_iteration(TARGET, silent)
