@@ -161,7 +161,7 @@ class Board:
                 missing or truncated.
         """
         self.require_python()
-        self._push_code()
+        self.push_code()
         job = self.directory / "jobs" / f"{command}-{secrets.token_hex(6)}"
         answer = job / "answer.json"
         self._write(job / "request.json", json.dumps({"format": FORMAT, **request}, allow_nan=False))
@@ -244,8 +244,8 @@ class Board:
             self._make(remote if local.is_dir() else remote.parent)
             self._link.push(local, remote, exact)
 
-    def _push_code(self) -> None:
-        """Bring the code of the board up to date; the stamp beside it is written last."""
+    def push_code(self) -> None:
+        """Bring the code on the board up to date, once; the stamp beside it is written last. `call` does it too."""
         with self._lock:
             if self._has_code:
                 return
@@ -568,6 +568,8 @@ class _Ssh:
                 # rsync splits its -e at spaces, so options go into a file
                 words = shlex.join(["ssh", *self._arguments()])
                 (self._scratch / "ssh").write_text(f'exec {words} "$@"\n', encoding="utf-8")
+            # a master that was killed leaves its socket, beside which a new one would not share its connection
+            (self._scratch / "s").unlink(missing_ok=True)
             log = self._scratch / "master.log"
             command = shlex.join(["sh", "-c", f"echo {READY}; exec cat >/dev/null"])
             with log.open("wb") as errors:

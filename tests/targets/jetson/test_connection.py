@@ -408,10 +408,10 @@ def test_a_board_that_does_not_come_back_is_told(tmp_path, tmp_path_factory):
 def test_a_link_that_goes_silent_is_noticed(sshd, tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "ALIVE_INTERVAL_S", 1)
     with Board.open(ssh_spec(sshd, tmp_path / "d")) as board:
-        shell = int(board.run(["sh", "-c", "echo $PPID"]).stdout)
-        # the server's half of the connection: the nearest process above that is an sshd
-        while "sshd" not in Path(f"/proc/{shell}/comm").read_text():
-            shell = int(Path(f"/proc/{shell}/stat").read_text().rpartition(")")[2].split()[1])
+        # the server's half of the only connection
+        listener = sshd.process.pid
+        (shell,) = Path(f"/proc/{listener}/task/{listener}/children").read_text().split()
+        shell = int(shell)
         began = time.monotonic()
         threading.Timer(0.5, os.kill, (shell, signal.SIGSTOP)).start()
         try:
