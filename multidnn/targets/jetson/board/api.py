@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Sequence
 
+import numpy as np
 import tensorrt as trt
 
 from . import files, versions
@@ -111,9 +112,9 @@ def precisions_in(network: Any) -> list[str]:
     return sorted(found)
 
 
-def is_constant(layer: Any) -> bool:
-    """Return whether `layer` only holds numbers."""
-    return bool(layer.type == trt.LayerType.CONSTANT)
+def only_shapes(layer: Any) -> bool:
+    """Return whether `layer` computes nothing: what the parser or a model puts around the layers that do."""
+    return layer.type.name in ("CONSTANT", "SHUFFLE", "IDENTITY", "CAST")
 
 
 def load_timing_cache(config: Any, path: Path | None) -> None:
@@ -165,9 +166,9 @@ def tensors(engine: Any) -> list[tuple[str, bool, tuple[int, ...], Any]]:
     return found
 
 
-def is_float32(dtype: Any) -> bool:
-    """Return whether `dtype` is float32."""
-    return bool(dtype == trt.float32)
+def numpy_type(dtype: Any) -> Any:
+    """Return NumPy's type of a TensorRT type."""
+    return np.dtype(trt.nptype(dtype))
 
 
 class Execution:

@@ -47,18 +47,18 @@ class Engine:
         self.path = path
         self.inputs: dict[str, tuple[int, ...]] = {}
         self.outputs: dict[str, tuple[int, ...]] = {}
+        self.types: dict[str, Any] = {}
         for name, is_input, shape, dtype in api.tensors(engine):
-            if not api.is_float32(dtype):
-                raise BoardError(f"engine {path}: {name!r} is {dtype}; inputs and outputs must be float32")
             (self.inputs if is_input else self.outputs)[name] = shape
-        self._names = [name for name, _, _, _ in api.tensors(engine)]
+            # in the engine's order, by which older versions take addresses
+            self.types[name] = api.numpy_type(dtype)
 
     def execution(self, addresses: Mapping[str, int]) -> api.Execution:
         """Return an execution of its own on these device addresses."""
         context = self._engine.create_execution_context()
         if context is None:
             raise BoardError(f"TensorRT has no memory for an execution of engine {self.path}")
-        return api.Execution(context, {name: addresses[name] for name in self._names})
+        return api.Execution(context, {name: addresses[name] for name in self.types})
 
 
 class Call:
@@ -102,6 +102,10 @@ def call_in_arena(
     for name, shape in shapes.items():
         if name not in slots:
             raise BoardError(f"engine {engine.path} has {name!r}, which is no tensor of instance {instance!r}")
+        if engine.types[name] != np.float32:
+            raise BoardError(
+                f"engine {engine.path}: {name!r} is {engine.types[name]}; what is handed over must be float32"
+            )
         if slots[name].shape != shape:
             raise BoardError(
                 f"engine {engine.path} has {name!r} of shape {list(shape)}; tensors of {instance!r} says "
@@ -121,7 +125,7 @@ def call_alone(engine: Engine, stream: Any, rng: Any) -> tuple[Call, Any]:
     shapes = {**engine.inputs, **engine.outputs}
     memory = {}
     for name, shape in shapes.items():
-        content = rng.standard_normal(shape).astype(np.float32)
+        content = rng.standard_normal(shape).astype(engine.types[name])
         memory[name] = cuda.mem_alloc(content.nbytes)
         cuda.memcpy_htod(memory[name], content)
     return Call(engine.execution({name: int(memory[name]) for name in shapes}), stream, engine.path), memory

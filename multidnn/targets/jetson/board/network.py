@@ -102,11 +102,8 @@ class Model:
                 if config.can_run_on_DLA(layer):
                     device = trt.DeviceType.DLA
                     result.uses_dla = True
-                elif (
-                    not api.is_constant(layer)
-                    and devices.named_owner(described.name, {self._names[owner]: owner}) is not None
-                ):
-                    # layers that the parser adds of its own (constants, shuffles) may stay on the GPU without a word
+                elif described.name == self._names[owner] or not api.only_shapes(layer):
+                    # what is put around a layer (constants, shuffles, casts) may stay on the GPU without a word
                     reason = "; ".join(text_of(line) for line in lines.since(mark))
                     result.refused.setdefault(
                         self._names[owner],
