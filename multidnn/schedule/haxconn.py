@@ -49,6 +49,9 @@ QUICK_SHARE = 0.25
 PRICED_QUICK = 1.0
 """Seconds of a second try, with prices, for each second that the linear programs took."""
 
+LOST = 0.25
+"""Of the time for either try: with nothing at all settled by then, there is no prospect."""
+
 LEAST_EFFORT_S = 0.02
 """What a cube costs at least before its search begins: a proposal of Z3 and its clause."""
 
@@ -246,8 +249,11 @@ class HaxConn:
         """
         until = monotonic() + seconds
         slices = 1
+        everything = len(pool)
         while (left := until - monotonic()) > 0 and not self._over():
             size = len(pool)
+            if size == everything and left < (1 - LOST) * seconds:
+                return False
             if (yield from self._settle(pool, self._everything(), self._slice(min(slices, left / SLICE_S)))):
                 return True
             if len(pool) == size:
