@@ -53,14 +53,21 @@ def install(directory: Path, **settings: Any) -> Path:
 def environment(state: Path, **settings: Any) -> dict[str, str]:
     """Return variables under which Python finds the stand-in's modules and a shell its tools; settings as in `install`."""
     state.mkdir(parents=True, exist_ok=True)
-    values = {f"STANDIN_{key.upper()}": str(int(value) if isinstance(value, bool) else value) for key, value in settings.items()}
-    return os.environ | values | {
-        "STANDIN_STATE": str(state),
-        "STANDIN_PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(SITE), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PATH": os.pathsep.join([str(HERE / "bin"), os.environ["PATH"]]),
-        "PYTHONDONTWRITEBYTECODE": "1",
+    values = {
+        f"STANDIN_{key.upper()}": str(int(value) if isinstance(value, bool) else value)
+        for key, value in settings.items()
     }
+    return (
+        os.environ
+        | values
+        | {
+            "STANDIN_STATE": str(state),
+            "STANDIN_PYTHON": sys.executable,
+            "PYTHONPATH": os.pathsep.join([str(SITE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PATH": os.pathsep.join([str(HERE / "bin"), os.environ["PATH"]]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +129,27 @@ def sshd(directory: Path, path: Sequence[Path] = ()) -> Iterator[Server]:
     known = (directory / "host_key.pub").read_text().split()
     (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {known[0]} {known[1]}\n")
     with log.open("wb") as output:
-        process = subprocess.Popen([program, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [program, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
     try:
         _wait_for(port, process, log)
         yield Server(
             f"{getpass.getuser()}@127.0.0.1",
             port,
             (
-                "-p", str(port), "-i", str(directory / "user_key"), "-o", "IdentitiesOnly=yes", "-F", "none",
-                "-o", f"UserKnownHostsFile={directory / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes",
+                "-p",
+                str(port),
+                "-i",
+                str(directory / "user_key"),
+                "-o",
+                "IdentitiesOnly=yes",
+                "-F",
+                "none",
+                "-o",
+                f"UserKnownHostsFile={directory / 'known_hosts'}",
+                "-o",
+                "StrictHostKeyChecking=yes",
             ),  # fmt: skip
             log,
         )

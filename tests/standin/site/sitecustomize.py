@@ -2,6 +2,7 @@
 
 import ctypes
 
+
 class _Loader(ctypes.CDLL):
     """ctypes.CDLL, still a class that others derive from."""
 

@@ -3,6 +3,7 @@
 import ctypes
 import enum
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -259,7 +260,7 @@ class DeviceAllocation:
             self._size = 0
 
     def __del__(self) -> None:
-        if getattr(self, "_size", 0):
+        if getattr(self, "_size", 0) and not sys.is_finalizing():
             self.free()
 
 

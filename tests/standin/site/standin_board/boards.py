@@ -1,4 +1,5 @@
-"""What the boards that can be stood in for have. Peak bandwidth is the recorded tables' in all of them (136.5 GB/s)."""
+"""What the boards that can be stood in for have. Demands in GB/s are the recorded ones on all of them; the percentage that
+tools show is of a board's own memory clock, so that it is the recorded percentage on a Xavier."""
 
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ class Board:
     memory_mb: int
     cpus: int
     emc_mhz: int
+    bus_bytes: int
     gpu_mhz: int
     dla_softmax: bool
     average_inclusive_only: bool
@@ -24,9 +26,9 @@ class Board:
 
 
 BOARDS = {
-    "xavier": Board("xavier", 35, 2, (7, 2), "Xavier", 31919, 8, 2133, 1377, False, True, ("MAXN", "MODE_15W")),
-    "orin": Board("orin", 35, 2, (8, 7), "Orin", 62780, 12, 3199, 1300, True, False, ("MAXN", "MODE_30W")),
-    "orin-nano": Board("orin-nano", 36, 0, (8, 7), "Orin", 7620, 6, 2133, 624, True, False, ("15W", "7W")),
+    "xavier": Board("xavier", 35, 2, (7, 2), "Xavier", 31919, 8, 2133, 32, 1377, False, True, ("MAXN", "MODE_15W")),
+    "orin": Board("orin", 35, 2, (8, 7), "Orin", 62780, 12, 3199, 32, 1300, True, False, ("MAXN", "MODE_30W")),
+    "orin-nano": Board("orin-nano", 36, 0, (8, 7), "Orin", 7620, 6, 2133, 16, 624, True, False, ("15W", "7W")),
 }
 
 

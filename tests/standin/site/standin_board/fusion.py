@@ -56,6 +56,17 @@ def entries(graph: Graph, devices: dict[Layer, str], times: Times) -> list[Entry
     kernels = fusing.kernels()
     makers = {tensor.name: (layer, devices[layer]) for layer in graph.layers for tensor in layer.outputs}
     result: list[Entry] = []
+    # an output may be written by several kernels (a concatenation's inputs); it costs once, with the last of them
+    last_writer: dict[str, _Kernel] = {}
+    for output in graph.outputs:
+        writers = [
+            (tensor.name, kernel)
+            for kernel in kernels
+            for layer in kernel.layers
+            for tensor in layer.outputs
+            if fusing.leads_to(tensor, output)
+        ]
+        last_writer.update(writers[-1:])
     for kernel in kernels:
         entry = _entry(kernel, times)
         own = {tensor.name for layer in kernel.layers for tensor in layer.outputs}
@@ -74,7 +85,7 @@ def entries(graph: Graph, devices: dict[Layer, str], times: Times) -> list[Entry
             tensor
             for layer in kernel.layers
             for tensor in layer.outputs
-            if tensor.is_output or tensor.name in readers or fusing.leads_out(tensor)
+            if tensor.name in readers or any(fusing.leads_to(tensor, output) for output in graph.outputs)
         )
         for number, tensor in enumerate(entry.inputs):
             source = fusing.source(tensor)
@@ -84,7 +95,7 @@ def entries(graph: Graph, devices: dict[Layer, str], times: Times) -> list[Entry
                 cost = settings().reformat_ms if came_from != kernel.device else 0.0
                 result.append(_reformat("Input", number, entry.name, cost, "gpu", tensor))
         result.append(entry)
-        for number, tensor in enumerate(t for t in entry.outputs if t.is_output or fusing.leads_out(t)):
+        for number, tensor in enumerate(t for t in entry.outputs if last_writer.get(t.name) is kernel):
             maker_layer = next(layer for layer in kernel.layers if tensor in layer.outputs)
             cost = times.out_ms(tensor, maker_layer, kernel.device)
             if cost > 0 or kernel.device == "dla":
@@ -154,13 +165,11 @@ class _Fusing:
         maker = self.maker.get(self.source(tensor).name)
         return maker is not None and maker.type == "CONSTANT"
 
-    def leads_out(self, tensor: Tensor) -> bool:
-        """Return whether an output of the engine is this tensor seen through layers that have no kernel."""
-        return any(
-            (layer.type in VANISHING or self.vanishes(layer))
-            and any(output.is_output or self.leads_out(output) for output in layer.outputs)
+    def leads_to(self, tensor: Tensor, output: Tensor) -> bool:
+        """Return whether `tensor` is `output`, or is seen in it through layers that have no kernel."""
+        return tensor is output or any(
+            self.vanishes(layer) and any(self.leads_to(other, output) for other in layer.outputs)
             for layer in self.readers.get(tensor.name, ())
-            if layer.inputs and (layer.type == "CONCATENATION" or layer.inputs[0] is tensor)
         )
 
     def kernels(self) -> list[_Kernel]:

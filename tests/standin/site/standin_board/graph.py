@@ -131,7 +131,9 @@ def read(content: bytes, directory: Path | None) -> Graph:
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     newest = NEWEST_OPSET[versions.number()[0]]
     if opset > newest:
-        raise ParseError(-1, "UNSUPPORTED_NODE", f"stand-in: opset {opset} is newer than {newest}, which this parser knows")
+        raise ParseError(
+            -1, "UNSUPPORTED_NODE", f"stand-in: opset {opset} is newer than {newest}, which this parser knows"
+        )
     weights = {weight.name: weight for weight in model.graph.initializer}
     _check_external(weights.values(), directory)
     model = onnx.shape_inference.infer_shapes(model)

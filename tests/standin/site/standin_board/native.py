@@ -9,7 +9,11 @@ class Native:
     """A class of the bindings: setting an attribute that it does not have is an error, private ones are the stand-in's."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and not hasattr(type(self), name) and type(self).__module__.startswith("standin_board"):
+        if (
+            not name.startswith("_")
+            and not hasattr(type(self), name)
+            and type(self).__module__.startswith("standin_board")
+        ):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         super().__setattr__(name, value)
 

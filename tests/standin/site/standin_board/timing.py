@@ -144,7 +144,8 @@ def _recognise(graph: Graph) -> Known | None:
     counted = [layer for layer in graph.layers if layer.op is not None and layer.type not in FREE]
     for known in networks().values():
         if counted and all(
-            layer.name in known.group and layer.outputs[0].count == known.elements[layer.name] * layer.outputs[0].shape[0]
+            layer.name in known.group
+            and layer.outputs[0].count == known.elements[layer.name] * layer.outputs[0].shape[0]
             for layer in counted
         ):
             return known

@@ -379,9 +379,9 @@ class ParserError(Native):
 
 
 _IMPLICIT = (
-    "Assertion failed: !_importer_ctx.network()->hasImplicitBatchDimension() && \"This version of the ONNX parser only supports "
+    'Assertion failed: !_importer_ctx.network()->hasImplicitBatchDimension() && "This version of the ONNX parser only supports '
     "TensorRT INetworkDefinitions with an explicit batch dimension. Please ensure the network was created using the "
-    "EXPLICIT_BATCH NetworkDefinitionCreationFlag.\""
+    'EXPLICIT_BATCH NetworkDefinitionCreationFlag."'
 )
 
 
@@ -722,7 +722,9 @@ def _calibrate(config: IBuilderConfig, parsed: graph.Graph, logger: Any) -> None
             break
         for tensor, pointer in zip(parsed.inputs, pointers, strict=True):
             if not DEVICE.memory.holds(int(pointer), tensor.nbytes):
-                raise _BuildError(f"calibration batch of {tensor.name} is at {int(pointer):#x}, which is no device memory")
+                raise _BuildError(
+                    f"calibration batch of {tensor.name} is at {int(pointer):#x}, which is no device memory"
+                )
         batches += 1
     if not batches:
         raise _BuildError("Calibration failure occurred with no scaling factors detected (no batches)")
@@ -803,7 +805,8 @@ class ICudaEngine(Native):
 
     def __del__(self) -> None:
         loaded = getattr(self, "_engine", None)
-        if loaded is not None and loaded.loadables:
+        # with the process its loadables go anyway
+        if loaded is not None and loaded.loadables and not sys.is_finalizing():
             shared().change_loadables(self._core, -loaded.loadables, dla.LOADABLES_PER_CORE)
 
     def _io(self, name: str) -> dict[str, Any] | None:
@@ -912,6 +915,8 @@ class IExecutionContext(Native):
         self._last: Work | None = None
         self._stream: Stream | None = None
         self._phases = owner._engine.phases(max(owner._core, 0))
+        self._bound: tuple[int, ...] = ()
+        self._views: list[tuple[dict[str, Any], Any]] = []
 
     @property
     def engine(self) -> ICudaEngine:
@@ -947,8 +952,8 @@ class IExecutionContext(Native):
 
     def _report(self) -> None:
         assert self._last is not None
-        for entry, duration in zip(self._owner._engine.entries, self._last.durations, strict=True):
-            self._profiler.report_layer_time(entry["name"], duration / 1e6)
+        for name, ms in self._owner._engine.entry_ms(max(self._owner._core, 0), self._last.durations):
+            self._profiler.report_layer_time(name, ms)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         if not isinstance(memory, int) or isinstance(memory, bool):
@@ -974,7 +979,11 @@ class IExecutionContext(Native):
     def execute_async_v3(self, stream_handle: int) -> bool:
         missing = [item["name"] for item in self._owner._engine.io if item["name"] not in self._addresses]
         if missing:
-            logged(self._logger, "ERROR", f"3: Address is not set for tensor {missing[0]}. Call setTensorAddress before enqueue")
+            logged(
+                self._logger,
+                "ERROR",
+                f"3: Address is not set for tensor {missing[0]}. Call setTensorAddress before enqueue",
+            )
             return False
         return self._execute(self._addresses, stream_handle)
 
@@ -997,16 +1006,16 @@ class IExecutionContext(Native):
             logged(self._logger, "ERROR", f"1: Cuda Runtime (invalid resource handle {handle})")
             return False
         values: list[float] = []
-        inputs = [_view(item, addresses[item["name"]]) for item in self._owner._engine.io if item["mode"] == "INPUT"]
-        outputs = [
-            (_view(item, addresses[item["name"]]), item["factor"])
-            for item in self._owner._engine.io
-            if item["mode"] == "OUTPUT"
-        ]
-        if any(view is None for view in inputs) or any(view is None for view, _ in outputs):
+        where = tuple(addresses.values())
+        if where != self._bound:
+            self._bound = where
+            self._views = [(item, _view(item, addresses[item["name"]])) for item in self._owner._engine.io]
+        if any(view is None for _, view in self._views):
             # as on a board: the call returns, and everything after it fails
             DEVICE.fault = "an illegal memory access was encountered"
             return True
+        inputs = [view for item, view in self._views if item["mode"] == "INPUT"]
+        outputs = [(view, item["factor"]) for item, view in self._views if item["mode"] == "OUTPUT"]
 
         def start() -> None:
             values.append(sum(engine.value_of(view) for view in inputs))
@@ -1015,7 +1024,7 @@ class IExecutionContext(Native):
             for view, factor in outputs:
                 engine.fill(view, values[0] * factor)
 
-        work = Work(self._key, list(self._phases), start, end)
+        work = Work(self._key, self._phases, start, end)
         self._last, self._stream = work, stream
         stream.enqueue(work)
         if self._profiler is not None and self._emits:
@@ -1024,7 +1033,14 @@ class IExecutionContext(Native):
         return True
 
 
-_SCALARS = {"FLOAT": np.float32, "HALF": np.float16, "INT8": np.int8, "INT32": np.int32, "UINT8": np.uint8, "BOOL": np.bool_}
+_SCALARS = {
+    "FLOAT": np.float32,
+    "HALF": np.float16,
+    "INT8": np.int8,
+    "INT32": np.int32,
+    "UINT8": np.uint8,
+    "BOOL": np.bool_,
+}
 
 
 def _view(item: dict[str, Any], address: int) -> Any:

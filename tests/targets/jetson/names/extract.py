@@ -21,7 +21,9 @@ from collections.abc import Iterator
 
 IDENTIFIER = re.compile(rb"[A-Za-z_][A-Za-z0-9_]+")
 # C++ type names and what the runtime library leaves
-MANGLED = re.compile(r"^(P?F|St|S_|N)[A-Za-z]*\d.*E$|^_Z|pybind11|gnu|^[A-Z]*\d+[A-Za-z_]+E$|^PF|^N\d|^St\d|^F[a-zK].*E$")
+MANGLED = re.compile(
+    r"^(P?F|St|S_|N)[A-Za-z]*\d.*E$|^_Z|pybind11|gnu|^[A-Z]*\d+[A-Za-z_]+E$|^PF|^N\d|^St\d|^F[a-zK].*E$"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -125,7 +127,12 @@ def _python_names(text: str) -> set[str]:
 
 
 def _boost_names(text: str) -> set[str]:
-    names = set(re.findall(r"""\b(?:def|def_readonly|def_readwrite|add_property|value|class_<[^"\n]*>|enum_<\w+>)\s*\(\s*"(\w+)\"""", text))
+    names = set(
+        re.findall(
+            r"""\b(?:def|def_readonly|def_readwrite|add_property|value|class_<[^"\n]*>|enum_<\w+>)\s*\(\s*"(\w+)\"""",
+            text,
+        )
+    )
     names |= set(re.findall(r"(?:DEF_SIMPLE_\w+|PYCUDA_\w+|DECLARE_EXC)\s*\(\s*(\w+)", text))
     names |= {f"{name}" for name in re.findall(r'PyModule_AddObject\(\w+, "(\w+)"', text)}
     return names | set(re.findall(r"""\.(?:value|def)\("(\w+)\"""", text))

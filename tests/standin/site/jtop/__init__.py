@@ -1,0 +1,122 @@
+"""STAND-IN for jtop (jetson-stats 4.3 and 7.2): what its service would show of the stand-in board."""
+
+import time
+from typing import Any
+
+from standin_board.boards import board
+from standin_board.load import Load, power_mw
+from standin_board.settings import settings
+
+__version__ = settings().jtop
+
+
+class JtopException(Exception):
+    """Base of jtop's errors."""
+
+
+class NVPModel:
+    """The power mode."""
+
+    @property
+    def id(self) -> int:
+        return settings().power_mode
+
+    @property
+    def name(self) -> str:
+        return board().power_modes[settings().power_mode]
+
+
+class JetsonClocks:
+    """Whether the clocks are locked."""
+
+    def __bool__(self) -> bool:
+        return settings().clocks_locked
+
+
+class jtop:  # noqa: N801  jtop's own name
+    """The connection to the service. Everything before `start` is an error, as there is nothing to read from."""
+
+    def __init__(self, interval: float = 1.0) -> None:
+        self._interval = float(interval)
+        self._load: Load | None = None
+
+    def start(self) -> None:
+        self._load = Load()
+
+    def close(self) -> None:
+        self._load = None
+
+    def __enter__(self) -> "jtop":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _started(self) -> Load:
+        if self._load is None:
+            raise JtopException("jtop is not started")
+        return self._load
+
+    def ok(self, spin: bool = False) -> bool:
+        """Wait for the next sample."""
+        if self._load is None:
+            return False
+        if spin:
+            time.sleep(0)
+        else:
+            self._load.follow(self._interval)
+        return True
+
+    @property
+    def interval(self) -> float:
+        return self._interval
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        load, the = self._started(), board()
+        found: dict[str, Any] = {"RAM": {"tot": the.memory_mb << 10, "used": 4100 << 10}}
+        # a service that does not run as root cannot read it
+        if settings().root:
+            khz = the.emc_mhz * 1000
+            found["EMC"] = {"cur": khz, "max": khz, "min": 204000, "override": int(settings().clocks_locked)}
+            found["EMC"] |= {"val": load.emc_percent}
+        return found
+
+    @property
+    def power(self) -> dict[str, Any]:
+        rails = power_mw(self._started().emc_percent, Load.busy())
+        shown = {
+            name: {"volt": 5000, "curr": mw // 5, "power": mw, "avg": mw, "online": True} for name, mw in rails.items()
+        }
+        total = sum(rails.values())
+        return {"rail": shown, "tot": {"power": total, "avg": total, "name": "VDD_IN"}}
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        busy = Load.busy()
+        self._started()
+        groups: dict[str, Any] = {"APE": {"APE": {"online": True, "cur": 174000}}}
+        for core in range(board().dla_cores):
+            group = {"online": f"dla{core}" in busy, "cur": 1600000, "max": 1600000, "min": 0}
+            groups[f"DLA{core}"] = {f"DLA{core}_CORE": group}
+        return groups
+
+    @property
+    def gpu(self) -> dict[str, Any]:
+        self._started()
+        load = 99.0 if "gpu" in Load.busy() else 0.0
+        # 7.2 calls an integrated GPU by what it is
+        name = "gpu" if int(__version__.split(".")[0]) >= 7 else {"xavier": "gv11b"}.get(board().name, "ga10b")
+        khz = board().gpu_mhz * 1000
+        return {name: {"type": "integrated", "status": {"load": load}, "freq": {"cur": khz, "max": khz, "min": 306000}}}
+
+    @property
+    def nvpmodel(self) -> NVPModel:
+        self._started()
+        return NVPModel()
+
+    @property
+    def jetson_clocks(self) -> JetsonClocks:
+        self._started()
+        return JetsonClocks()
