@@ -156,7 +156,7 @@ def _without_variance(node: onnx.NodeProto, weights: dict[str, Weight], network:
 
     def summand() -> Array:
         _, bias, mean, _ = (vector.array().astype(np.float64) for vector in vectors)
-        return np.asarray(bias - mean * factor())
+        return np.asarray(bias - np.multiply(mean, factor()))
 
     names = [f"{node.name}/{role}" for role in ("factor", "summand", "zero", "one")]
     while any(name in weights or name in network.shapes for name in names):
