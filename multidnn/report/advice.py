@@ -31,23 +31,35 @@ def _unplaced(best: str, ratio: float, rival: str) -> str:
     )
 
 
-def _baseline(best: str, medians: Mapping[str, float], schedules: Mapping[str, ScheduleRecord]) -> str:
+def _baseline(best: str, medians: Mapping[str, float], schedules: Mapping[str, ScheduleRecord], run: Run) -> str:
     if "haxconn" not in medians:
         return f"{best} is the fastest of what was measured."
     behind = 100 * (medians["haxconn"] / medians[best] - 1)
     ours, theirs = schedules["haxconn"], schedules[best]
     if ours.placement == theirs.placement:
+        if len(run.target_facts.get("accelerators") or ()) == 1:
+            return f"{best} is enough: with one accelerator there is one placement, and schedules differ in their order only."
         staying = "" if ours.transitions else ", so moving between accelerators does not pay here"
         return f"{best} is enough: haxconn chose the same placement{staying}."
     text = f"{best} measured fastest; haxconn is {behind:.1f} % slower"
     if ours.makespan_ms is not None and theirs.makespan_ms is not None and ours.makespan_ms < theirs.makespan_ms:
         expected = 100 * (theirs.makespan_ms / ours.makespan_ms - 1)
-        text += f", although the model expected it to be {expected:.1f} % faster"
+        model = "the model" if run.prediction_binds else "the prediction, which does not bind here,"
+        text += f", although {model} expected it to be {expected:.1f} % faster"
     return text + "."
 
 
-def recommendation(rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord], run: Run) -> str:
-    """Return one to three sentences: the recommended scheduler of one workload, its margin, the reason, and any doubt."""
+def recommendation(
+    rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord], run: Run, wrong: Sequence[str] | None = None
+) -> str:
+    """Return one to three sentences: the recommended scheduler of one workload, its margin, the reason, and any doubt.
+
+    Args:
+        rows: of the workload, as in the summary.
+        schedules: those that exist, by scheduler.
+        run: what was measured.
+        wrong: instances with wrong outputs; those of the run if None.
+    """
     medians = {row["scheduler"]: row["measured_median_ms"] for row in rows}
     best = next(row["scheduler"] for row in rows if row["recommended"])
     rivals = sorted((name for name in medians if name != best), key=medians.__getitem__)
@@ -63,7 +75,7 @@ def recommendation(rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord],
         text = f"{best} is faster than {compared}; no placement was measured."
     elif best in BASELINES:
         compared = rivals[0]
-        text = _baseline(best, medians, schedules)
+        text = _baseline(best, medians, schedules, run)
     else:
         compared = baselines[0] if baselines else rivals[0]
         ahead = 100 * (medians[compared] / medians[best] - 1)
@@ -78,7 +90,7 @@ def recommendation(rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord],
     ]  # fmt: skip
     for name in tied:
         text += f" The difference between {best} and {name} is within the spread of the samples."
-    if run.wrong_outputs:
-        wrong = ", ".join(run.wrong_outputs)
-        text += f" Warning: outputs differ from the single-accelerator result for {wrong}; do not use these numbers."
+    if differing := run.wrong_outputs if wrong is None else wrong:
+        named = ", ".join(differing)
+        text += f" Warning: outputs differ from the single-accelerator result for {named}; do not use these numbers."
     return text

@@ -6,18 +6,21 @@ import numpy as np
 
 from multidnn import tables
 from multidnn.errors import InputError
+from multidnn.files import read_json
 from multidnn.report import style
 from multidnn.report.records import UNPLACED, in_order
 from multidnn.report.summary import prediction_error
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+PALE = 0.35
 
 
 def draw_error(summary_csv: Path, out: Path) -> None:
     """Draw predicted over measured median makespan (ms, both logarithmic) with the identity line and a 10 % band.
 
     One marker per placed schedule: shape says scheduler, colour says workload; whole and streams are no timelines and
-    left out. The error over all of them (median, 90th percentile, worst) is written above.
+    left out. The error over all of them (median, 90th percentile, worst) is written above. Rows of workloads whose
+    predictions do not bind, by the table's sidecar, are drawn pale and do not count.
 
     Raises:
         InputError: the table is broken, or holds no placed schedule that was measured.
@@ -32,8 +35,11 @@ def draw_error(summary_csv: Path, out: Path) -> None:
         and row["predicted_ms"] is not None
         and row["measured_median_ms"] is not None
     ]
-    error = prediction_error(rows, {(row["workload"], row["scheduler"]) for row in rows})
-    if error is None:
+    sidecar = Path(summary_csv).with_suffix(".json")
+    loose = set(read_json(sidecar).get("not_binding", ())) if sidecar.exists() else set()
+    binding = {(row["workload"], row["scheduler"]) for row in rows if row["workload"] not in loose}
+    error = prediction_error(rows, binding)
+    if not rows:
         raise InputError(f"{summary_csv}: no placed schedule was measured, so there is no error to draw")
     workloads = list(dict.fromkeys(row["workload"] for row in rows))
     schedulers = in_order({row["scheduler"] for row in rows})
@@ -59,6 +65,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
                 markerfacecolor="white" if hollow else colour,
                 markeredgecolor=colour if hollow else "white",
                 markeredgewidth=1.1 if hollow else 0.5,
+                alpha=PALE if row["workload"] in loose else None,
                 linestyle="none",
             )
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
@@ -69,12 +76,15 @@ def draw_error(summary_csv: Path, out: Path) -> None:
             axis.set_minor_locator(NullLocator())
         axes.set_xlabel("measured median makespan (ms)")
         axes.set_ylabel("predicted makespan (ms)")
-        axes.set_title(
+        title = (
             f"error over {error['schedules']} schedules: median {error['median_pct']:.1f} %,\n"
-            f"90th percentile {error['p90_pct']:.1f} %, worst {error['worst_pct']:.1f} %",
-            fontweight="normal",
-            fontsize=8.5,
+            f"90th percentile {error['p90_pct']:.1f} %, worst {error['worst_pct']:.1f} %"
+            if error
+            else "no error: none of these predictions is binding"
         )
+        if error and loose:
+            title += "\npale: prediction not binding, not in the error"
+        axes.set_title(title, fontweight="normal", fontsize=8.5)
         shapes = [
             Line2D([], [], color="none", marker=markers[name], mfc=style.MUTED, mec="white", label=name)
             for name in schedulers
@@ -84,7 +94,8 @@ def draw_error(summary_csv: Path, out: Path) -> None:
             hollow = index >= len(style.PALETTE)
             face = "white" if hollow else colours[name]
             edge = colours[name] if hollow else "white"
-            dots.append(Line2D([], [], color="none", marker="o", mfc=face, mec=edge, label=name))
+            pale = PALE if name in loose else None
+            dots.append(Line2D([], [], color="none", marker="o", mfc=face, mec=edge, alpha=pale, label=name))
         # one legend with two headings: the layout makes room for one only
         headings = [Line2D([], [], linestyle="none", label=text) for text in ("workload", " ", "scheduler")]
         handles = [headings[0], *dots, *headings[1:], *shapes]

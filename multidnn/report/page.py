@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from multidnn import tables
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_text
+from multidnn.report.conditions import energy_cells, notes, small_print
 from multidnn.report.explanation import read_explanations
 from multidnn.report.records import BASELINES, in_order, signed
 from multidnn.schedule.wording import HEADINGS, MEANINGS
@@ -39,8 +40,13 @@ def _number(value: float | None) -> str:
     return f"{value:.{min(decimals, 3)}f}"
 
 
-def _block(rows: list[tables.Row], unstable: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One dictionary per row with its text cells, its bar as percent of the slowest, and the ratio to the best baseline."""
+def _block(
+    rows: list[tables.Row], unstable: Mapping[str, float], binds: bool, energy: Mapping[str, tuple[float | None, str]]
+) -> list[dict[str, Any]]:
+    """One dictionary per row with its text cells, its bar as percent of the slowest, and the ratio to the best baseline.
+
+    A prediction that does not bind has no error. `energy`: millijoules and a line on them, by scheduler.
+    """
     times = [row["measured_median_ms"] or row["predicted_ms"] for row in rows]
     longest = max((time for time in times if time), default=1.0)
     best = min(
@@ -49,6 +55,7 @@ def _block(rows: list[tables.Row], unstable: Mapping[str, float]) -> list[dict[s
     )
     cells = []
     for row, time in zip(rows, times, strict=True):
+        millijoules, rails = energy.get(row["scheduler"], (None, ""))
         median, predicted, gain = row["measured_median_ms"], row["predicted_ms"], row["gain_over_best_baseline_pct"]
         cells.append(
             {
@@ -59,11 +66,13 @@ def _block(rows: list[tables.Row], unstable: Mapping[str, float]) -> list[dict[s
                 "predicted": _number(predicted),
                 "median": _number(median),
                 "p95": _number(row["measured_p95_ms"]),
-                "error": f"{signed(100 * (predicted / median - 1))} %" if median and predicted else "–",
+                "error": f"{signed(100 * (predicted / median - 1))} %" if median and predicted and binds else "–",
                 "fps": _number(row["fps"]),
                 "ratio": f"{best / median:.2f}×" if best and median else "–",
                 "gain": f"{signed(gain)} %" if gain is not None else "–",
                 "sign": "" if gain is None else "up" if gain >= 0 else "down",
+                "energy": _number(millijoules),
+                "rails": rails,
                 "bar": f"{100 * time / longest:.1f}" if time else "0",
             }
         )
@@ -74,7 +83,8 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
     """Write the page of `summary_csv` and its sidecar summary.json to `out`.
 
     One table per workload: predicted and measured makespan (ms), error, frames per second, ratio to the best baseline,
-    the recommended row marked, the reason below, and the schedulers that are absent with why. Where `schedules`, the
+    the recommended row marked, the reason below, and the schedulers that are absent with why. What is known of a run on a
+    board (`conditions`) stands above and below its table. Where `schedules`, the
     folder of {workload}/{scheduler}.json, is given, what explains each placed schedule follows.
 
     Raises:
@@ -90,11 +100,17 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
     for name in dict.fromkeys([*sidecar["instances"], *(row["workload"] for row in rows)]):
         block = [row for row in rows if row["workload"] == name]
         schedulers = [row["scheduler"] for row in block]
+        binds = name not in sidecar.get("not_binding", ())
+        energy = energy_cells(sidecar.get("energy", {}).get(name), schedulers)
         workloads.append(
             {
                 "name": name,
+                "binds": binds,
+                "notes": notes(sidecar, name),
+                "small": small_print(sidecar, name),
+                "energy": energy is not None,
                 "instances": sidecar["instances"].get(name, {}),
-                "rows": _block(block, sidecar["unstable"].get(name, {})),
+                "rows": _block(block, sidecar["unstable"].get(name, {}), binds, energy or {}),
                 "explained": read_explanations(schedules / name, schedulers) if schedules else [],
                 "why": sidecar["recommendations"].get(name, ""),
                 "outputs_ok": sidecar["outputs_ok"].get(name),
@@ -113,6 +129,8 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
         workloads=workloads,
         measured=any(row["measured_median_ms"] is not None for row in rows),
         error=sidecar["prediction_error"],
+        uncounted=sidecar.get("not_binding", []),
+        joinable=sidecar.get("kind") != "jetson",
         wrong=[name for name, ok in sidecar["outputs_ok"].items() if not ok],
         headings=HEADINGS,
         columns=MEANINGS,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,41 @@ _SCHEDULE = Draft202012Validator(
         },
     }
 )
+_MILLIJOULES = {
+    "type": "object",
+    "required": ["mj", "mw", "rails_mj", "iterations", "readings"],
+    "properties": {
+        "mj": _TIME,
+        "mw": _TIME,
+        "rails_mj": {"type": "object", "additionalProperties": _TIME},
+        "iterations": {"type": "integer", "minimum": 1},
+        "readings": _INDEX,
+    },
+}
+# what the run file of a board may have beside the keys that every run file has
+_OPTIONAL: dict[str, Any] = {
+    "mode": {"enum": ["segments", "paper"]},
+    "prediction_binds": {"type": "boolean"},
+    "unlocked": {"type": "boolean"},
+    "start_skew_us": {
+        "type": ["object", "null"],
+        "required": ["median", "worst"],
+        "properties": {"median": _TIME, "worst": _TIME},
+    },
+    "energy": {
+        "type": ["object", "null"],
+        "if": {"required": ["missing"]},
+        "then": {"properties": {"missing": {"type": "string", "minLength": 1}}},
+        "else": {
+            "required": ["by", "total", "schedulers"],
+            "properties": {
+                "by": {"type": "string"},
+                "total": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                "schedulers": {"type": "object", "additionalProperties": _MILLIJOULES},
+            },
+        },
+    },
+}
 _RUN = Draft202012Validator(
     {
         "type": "object",
@@ -61,7 +96,8 @@ _RUN = Draft202012Validator(
         "properties": {
             "workload": {"type": "string"},
             "target": {"type": "string"},
-            "environment": {"type": ["object", "null"]},
+            "environment": {"type": ["object", "null"], "properties": {"target": {"type": ["object", "null"]}}},
+            **_OPTIONAL,
             "outputs": {
                 "type": ["object", "null"],
                 "additionalProperties": {
@@ -146,7 +182,10 @@ class ScheduleRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """The iterations of one workload, what comparing its outputs found, and the facts of machine and software."""
+    """The iterations of one workload, what comparing its outputs found, and the facts of machine and software.
+
+    `board` holds those of mode, prediction_binds, unlocked, start_skew_us and energy (docs/formats.md) that the file has.
+    """
 
     path: Path
     workload: str
@@ -154,6 +193,17 @@ class Run:
     iterations: Sequence[Iteration]
     outputs: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
+    board: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prediction_binds(self) -> bool:
+        """Whether the run enforced the turns that predictions assume."""
+        return bool(self.board.get("prediction_binds", self.board.get("mode") != "paper"))
+
+    @property
+    def target_facts(self) -> Mapping[str, Any]:
+        """What the file says of its target, empty if nothing."""
+        return self.environment.get("target") or {}
 
     @property
     def schedulers(self) -> tuple[str, ...]:
@@ -247,4 +297,5 @@ def read_run(path: Path) -> Run:
             Iteration(item["scheduler"], item["index"], float(item["makespan_ms"]), item["finish_ms"], segments)
         )
     outputs, environment = value.get("outputs") or {}, value.get("environment") or {}
-    return Run(path, value["workload"], value["target"], tuple(iterations), outputs, environment)
+    board = {key: value[key] for key in _OPTIONAL if key in value}
+    return Run(path, value["workload"], value["target"], tuple(iterations), outputs, environment, board)

@@ -12,6 +12,7 @@ from multidnn.errors import InputError
 from multidnn.files import write_json
 from multidnn.measure.sampling import UNSTABLE_SPREAD, Statistics
 from multidnn.report.advice import recommendation
+from multidnn.report.conditions import randomly_calibrated
 from multidnn.report.records import BASELINES, Run, ScheduleRecord, in_order, read_run, read_schedule
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def workload_rows(
 def prediction_error(rows: Sequence[tables.Row], placed: set[tuple[str, str]]) -> dict[str, Any] | None:
     """Return median, 90th percentile and worst of 100 |predicted - measured median| / measured median, in percent.
 
-    Only the rows whose (workload, scheduler) is in `placed` count: `whole` and `streams` are no timelines. None when
-    no placed schedule was measured.
+    Only the rows whose (workload, scheduler) is in `placed` count: `whole` and `streams` are no timelines, and where
+    the run did not enforce the turns of a schedule its prediction did not bind. None when none was measured.
     """
     errors = {
         (row["workload"], row["scheduler"]): 100 * abs(row["predicted_ms"] / row["measured_median_ms"] - 1)
@@ -106,6 +107,16 @@ def _schedules(directory: Path, workload: str, schedulers: Sequence[str] | None)
     return found
 
 
+def _keep_of_board(sidecar: dict[str, Any], run: Run) -> None:
+    if not run.prediction_binds:
+        sidecar["not_binding"].append(run.workload)
+    if run.board.get("unlocked"):
+        sidecar["unlocked"].append(run.workload)
+    for key in ("energy", "start_skew_us"):
+        if key in run.board:
+            sidecar[key][run.workload] = run.board[key]
+
+
 def summarise(
     workloads: Sequence["Workload"],
     schedules_dir: Path,
@@ -123,8 +134,8 @@ def summarise(
             row is recommended.
         out_csv: the table; the sidecar has its stem and holds the schedulers that are absent with the reason, a
             recommendation per workload with its reason, the prediction error over placed schedules (percent), whether
-            outputs agreed, the spread of those schedulers whose samples are unstable, every makespan (ms), and the
-            facts under which each workload was run.
+            outputs agreed, the spread of those schedulers whose samples are unstable, every makespan (ms), the facts
+            under which each workload was run, and what only a board has (`conditions.KEYS`).
         schedulers: by workload, read these only; all files of a workload's folder when None.
         environment: facts about this target and the software that summarises (measure.sidecar), for the sidecar.
 
@@ -147,6 +158,13 @@ def summarise(
         "unstable_above_spread": UNSTABLE_SPREAD,
         "samples_ms": {},
         "run_environments": {},
+        "kind": (environment or {}).get("target", {}).get("kind"),
+        "not_binding": [],
+        "unlocked": [],
+        "random_calibration": {},
+        "differing_by_calibration": {},
+        "energy": {},
+        "start_skew_us": {},
     }
     for workload in workloads:
         records = _schedules(
@@ -160,7 +178,8 @@ def summarise(
             raise InputError(f"{run.path}: holds workload {run.workload!r}, expected {workload.name!r}")
         block = workload_rows(workload.name, len(workload.instances), present, run)
         rows += block
-        placed |= {(workload.name, name) for name, record in present.items() if record.placement is not None}
+        if run is None or run.prediction_binds:
+            placed |= {(workload.name, name) for name, record in present.items() if record.placement is not None}
         if absent:
             sidecar["absent"][workload.name] = absent
         sidecar["instances"][workload.name] = {item.name: item.network for item in workload.instances}
@@ -168,20 +187,31 @@ def summarise(
             name: record.transitions for name, record in present.items() if record.placement is not None
         }
         if run:
+            # a run knows its precision, the configuration which networks have calibration data
+            facts = {**sidecar["environment"].get("target", {}), **run.target_facts}
+            sidecar["kind"] = sidecar["kind"] or facts.get("kind")
+            random = randomly_calibrated(facts, workload.networks)
+            meaningless = {item.name for item in workload.instances if item.network in random}
+            wrong = [name for name in run.wrong_outputs if name not in meaningless]
             if block:
-                sidecar["recommendations"][workload.name] = recommendation(block, present, run)
+                sidecar["recommendations"][workload.name] = recommendation(block, present, run, wrong)
             sidecar["samples_ms"][workload.name] = {name: run.makespans(name) for name in in_order(set(present))}
             sidecar["run_environments"][workload.name] = dict(run.environment)
             if shaky := unstable(in_order(set(present)), run):
                 sidecar["unstable"][workload.name] = shaky
-            if run.outputs:
-                sidecar["outputs_ok"][workload.name] = not run.wrong_outputs
-            if run.wrong_outputs:
+            if set(run.outputs) - meaningless:
+                sidecar["outputs_ok"][workload.name] = not wrong
+            if wrong:
                 _log.error(
                     "error: %s: outputs of %s differ from the single-accelerator result beyond the tolerance; "
                     "the times of workload %s are not valid",
-                    run.path, ", ".join(run.wrong_outputs), workload.name,
+                    run.path, ", ".join(wrong), workload.name,
                 )  # fmt: skip
+            if random:
+                sidecar["random_calibration"][workload.name] = random
+            if differing := [name for name in run.wrong_outputs if name in meaningless]:
+                sidecar["differing_by_calibration"][workload.name] = differing
+            _keep_of_board(sidecar, run)
     sidecar["prediction_error"] = prediction_error(rows, placed)
     tables.write(out_csv, tables.SUMMARY, rows)
     write_json(Path(out_csv).with_suffix(".json"), sidecar)

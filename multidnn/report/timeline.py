@@ -38,12 +38,16 @@ FELT = 1.005  # a slowdown below this is not worth ink
 
 @dataclass(frozen=True)
 class _Row:
-    """One scheduler: its predicted timeline and its median iteration, either may be missing."""
+    """One scheduler: its predicted timeline and its median iteration, either may be missing.
+
+    `binds`: the run enforced the turns that the prediction assumes.
+    """
 
     record: ScheduleRecord
     timeline: "Timeline | None"
     iteration: Iteration | None
     accelerators: Sequence[str]
+    binds: bool
 
     @property
     def predicted(self) -> list[tuple[str, list[Segment]]]:
@@ -63,10 +67,10 @@ class _Row:
     def title(self) -> str:
         parts = []
         if self.record.makespan_ms is not None:
-            parts.append(f"predicted {self.record.makespan_ms:.4g} ms")
+            parts.append(f"predicted {self.record.makespan_ms:.4g} ms{'' if self.binds else ' (not binding)'}")
         if self.iteration:
             parts.append(f"measured {self.iteration.makespan_ms:.4g} ms")
-            if self.record.makespan_ms is not None:
+            if self.record.makespan_ms is not None and self.binds:
                 parts.append(f"error {signed(100 * (self.record.makespan_ms / self.iteration.makespan_ms - 1))} %")
         return ", ".join(parts)
 
@@ -81,7 +85,7 @@ def _rows(problem: "Problem | None", records: Sequence[ScheduleRecord], run: Run
         else:
             accelerators = list(dict.fromkeys(name for groups in (record.placement or {}).values() for name in groups))
         if timeline or iteration:
-            rows.append(_Row(record, timeline, iteration, accelerators))
+            rows.append(_Row(record, timeline, iteration, accelerators, run is None or run.prediction_binds))
     return rows
 
 
@@ -174,6 +178,9 @@ def _band(
 def _panel(axes: "Axes", row: _Row, pen: _Pen, highest: float) -> None:
     ticks: list[tuple[float, str]] = []
     top = 0.0
+    # the word stands left of the longest name of a lane
+    names = [name for band in (row.predicted, row.measured) for name, _ in band]
+    aside = max([34, *(10 + 4.8 * len(name) for name in names)])
     bands = [("predicted", row.predicted, row.timeline), ("measured", row.measured, None)]
     for label, band, timeline in bands:
         if not band:
@@ -186,7 +193,7 @@ def _panel(axes: "Axes", row: _Row, pen: _Pen, highest: float) -> None:
             label,
             xy=(0, top + (len(band) - 1) / 2),
             xycoords=("axes fraction", "data"),
-            xytext=(-34, 0),
+            xytext=(-aside, 0),
             textcoords="offset points",
             rotation=90 if len(band) > 1 else 0,
             ha="right",
@@ -218,7 +225,8 @@ def draw_timelines(problem: "Problem | None", schedule_paths: Sequence[Path], ru
 
     Predicted: each group (its number inside), holds hatched, a strip below a group that is slowed down (mean factor).
     Measured: the segments (first–last group) of the iteration with the median makespan. Arrows are handovers; the
-    upright line is the makespan. Instances at once on the whole chip get a lane each.
+    upright line is the makespan. Instances at once on the whole chip get a lane each; an instance whose one engine moves
+    between accelerators ("gpu+dla0") has a lane of its own.
 
     Args:
         problem: what the schedules were made from; None leaves the predicted part out.

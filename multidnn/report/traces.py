@@ -121,7 +121,7 @@ def write_trace(problem: "Problem | None", schedule_path: Path, run_path: Path |
 
     Predicted, process 1: segments, inside them groups and holds, arrows for transitions, counters for external demand
     and slowdown. Measured, process 2: segments of the iteration with the median makespan. Instances that overlap on
-    the whole chip get a thread each.
+    the whole chip get a thread each, and so does what is no accelerator of the problem ("gpu+dla0", one engine on both).
 
     Args:
         problem: what the schedule was made from; None leaves the predicted process out.
@@ -141,17 +141,22 @@ def write_trace(problem: "Problem | None", schedule_path: Path, run_path: Path |
         return
     timeline = predicted_timeline(problem, record) if problem else None
     accelerators = list(problem.accelerators) if problem else []
+    run = read_run(run_path) if run_path is not None else None
+    if run and run.workload != record.workload:
+        raise InputError(f"{run.path}: holds workload {run.workload!r}, expected {record.workload!r}")
+    loose = run is not None and not run.prediction_binds
+    if loose:
+        facts["prediction_binds"] = False
     if problem and timeline:
         threads = lanes(segments_of(timeline), accelerators)
-        events += _metadata(PREDICTED, "predicted", [name for name, _ in threads])
+        events += _metadata(
+            PREDICTED, "predicted (not binding)" if loose else "predicted", [name for name, _ in threads]
+        )
         events += _segments(PREDICTED, threads)
         events += _activities(timeline, {name: tid for tid, (name, _) in enumerate(threads, start=1)})
         events += _counters(problem, timeline)
         facts["predicted_makespan_ms"] = timeline.makespan_ms
-    if run_path is not None:
-        run = read_run(run_path)
-        if run.workload != record.workload:
-            raise InputError(f"{run_path}: holds workload {run.workload!r}, expected {record.workload!r}")
+    if run:
         iteration = run.median_iteration(record.scheduler)
         threads = lanes(iteration.segments, accelerators)
         events += _metadata(MEASURED, f"measured (median iteration, {iteration.index})", [name for name, _ in threads])
