@@ -167,8 +167,18 @@ def tensors(engine: Any) -> list[tuple[str, bool, tuple[int, ...], Any]]:
 
 
 def numpy_type(dtype: Any) -> Any:
-    """Return NumPy's type of a TensorRT type."""
-    return np.dtype(trt.nptype(dtype))
+    """Return NumPy's type of a TensorRT type; `tensorrt.nptype` of 8.x fails with NumPy from 1.24 on (it asks for np.bool)."""
+    names = {
+        "FLOAT": "float32",
+        "HALF": "float16",
+        "INT8": "int8",
+        "INT32": "int32",
+        "INT64": "int64",
+        "UINT8": "uint8",
+    }
+    if dtype.name not in names:
+        raise BoardError(f"an input or output of type {dtype.name} is not supported")
+    return np.dtype(names[dtype.name])
 
 
 class Execution:

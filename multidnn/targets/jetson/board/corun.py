@@ -72,7 +72,7 @@ def _measure(
     workers = [engines[load.engine].worker for load in one.loads]
     for load, name in zip(one.loads, workers):
         crew.send(name, "loop", key=load.engine, duty=load.duty, running=_RUNNING, stop=_STOP)
-    crew.collect(_RUNNING, len(workers), timeout_s, *workers)
+    crew.collect(_RUNNING, timeout_s, *workers)
     begin = monotonic_ns()
     times: list[float] = []
     if one.victim is not None:

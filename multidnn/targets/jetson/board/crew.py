@@ -113,27 +113,26 @@ class Crew:
         while monotonic() < deadline:
             self._listen(deadline)
 
-    def collect(self, number: int, count: int, timeout_s: float, *names: str) -> None:
-        """Take `count` signals, which `names` give, from gate `number` of this crew."""
-        self._collect(self._gates[number], count, timeout_s, names)
+    def collect(self, number: int, timeout_s: float, *names: str) -> None:
+        """Take a signal from gate `number` of this crew for each of `names`, which give one each."""
+        self._collect(dict.fromkeys(names, self._gates[number]), timeout_s)
 
     def start_together(self, timeout_s: float, *names: str) -> int:
         """Once all of `names` are ready, let them begin together; return the common start (monotonic ns)."""
         assert self._line is not None
-        self._collect(self._line.ready, len(names), timeout_s, names)
+        self._collect({name: self._line.ready[name] for name in names}, timeout_s)
         return self._line.open(names)
 
-    def _collect(self, one: Any, count: int, timeout_s: float, names: Sequence[str]) -> None:
+    def _collect(self, gates: Mapping[str, Any], timeout_s: float) -> None:
         deadline = monotonic() + timeout_s
-        while count:
-            if gate.try_wait(one):
-                count -= 1
-                continue
+        late = list(gates)
+        while True:
+            late = [name for name in late if not gate.try_wait(gates[name])]
+            if not late:
+                return
             if monotonic() > deadline:
                 self.close()
-                raise BoardError(
-                    f"no signal from worker {', '.join(names)} for {timeout_s:g} s; all workers were ended"
-                )
+                raise BoardError(f"worker {', '.join(late)} is not ready after {timeout_s:g} s; all workers were ended")
             self._listen(monotonic())
             # the workers spin; the parent leaves them the cores
             sleep(50e-6)

@@ -74,3 +74,8 @@ def register(address: int, size: int) -> int:
     if status != 0:
         raise NotRegisteredError(f"cuMemHostGetDevicePointer answers with error {status}")
     return int(found.value)
+
+
+def unregister(address: int) -> None:
+    """Give back what `register` took; to be done before the memory itself goes."""
+    _library().cuMemHostUnregister(ctypes.c_void_p(address))

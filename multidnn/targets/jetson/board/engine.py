@@ -9,7 +9,8 @@ import numpy as np
 import pycuda.driver as cuda
 
 from . import api
-from .arena import Arena, Slot
+from .arena import Arena, Layout, Slot
+from .driver import NotRegisteredError, register, unregister
 from .errors import BoardError
 from .log import LogLines, make_logger
 
@@ -120,15 +121,47 @@ def call_in_arena(
     return call
 
 
-def call_alone(engine: Engine, stream: Any, rng: Any) -> tuple[Call, Any]:
-    """Return a call on device memory of its own, filled with normal noise, and what keeps that memory alive."""
-    shapes = {**engine.inputs, **engine.outputs}
-    memory = {}
-    for name, shape in shapes.items():
-        content = rng.standard_normal(shape).astype(engine.types[name])
-        memory[name] = cuda.mem_alloc(content.nbytes)
-        cuda.memcpy_htod(memory[name], content)
-    return Call(engine.execution({name: int(memory[name]) for name in shapes}), stream, engine.path), memory
+class OwnMemory:
+    """Memory for the inputs and outputs of one engine, filled with normal noise.
+
+    It is of the kind that a run hands tensors over in, so that what is measured alone holds there too: host memory that
+    the device reads in place (`kind` "mapped") where it can, else the device's own ("device").
+    """
+
+    def __init__(self, engine: Engine, rng: Any) -> None:
+        layout = Layout()
+        contents = {}
+        for name, shape in {**engine.inputs, **engine.outputs}.items():
+            contents[name] = rng.standard_normal(shape).astype(engine.types[name])
+            # places are counted in units of four bytes
+            layout.add("", name, (-(-contents[name].nbytes // 4),))
+        slots = layout.slots[""]
+        self._arena: Arena | None = Arena(layout)
+        self._device: dict[str, Any] = {}
+        try:
+            base = register(self._arena.address, layout.size)
+        except NotRegisteredError:
+            self._arena = None
+            self._device = {name: cuda.mem_alloc(content.nbytes) for name, content in contents.items()}
+            for name, content in contents.items():
+                cuda.memcpy_htod(self._device[name], content)
+            self.addresses = {name: int(memory) for name, memory in self._device.items()}
+        else:
+            for name, content in contents.items():
+                self._arena.tensor(slots[name]).view(np.uint8)[: content.nbytes] = content.reshape(-1).view(np.uint8)
+            self.addresses = {name: base + slots[name].offset for name in contents}
+        self.kind = "device" if self._arena is None else "mapped"
+
+    def close(self) -> None:
+        """Give it back; the engine must not run any more."""
+        if self._arena is not None:
+            unregister(self._arena.address)
+        self._arena, self._device = None, {}
+
+
+def call_alone(engine: Engine, stream: Any, memory: OwnMemory) -> Call:
+    """Return a call on memory of the engine's own."""
+    return Call(engine.execution(memory.addresses), stream, engine.path)
 
 
 def time_call(call: Call, stream: Any, repeats: int) -> float:

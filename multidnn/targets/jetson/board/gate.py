@@ -70,14 +70,14 @@ class StartLine:
     DELAY_NS = 500_000
 
     def __init__(self, start_time: Any, workers: Sequence[str]) -> None:
-        self.ready = make_gate()
-        # one each: a quick worker that lines up again must not take what another has not yet seen
+        # one each: who is late can be named, and a quick worker takes no signal that another has not yet seen
+        self.ready = {name: make_gate() for name in workers}
         self._go = {name: make_gate() for name in workers}
         self._start_time = start_time
 
     def line_up(self, name: str, timeout_s: float) -> int:
         """In worker `name`: say that it is ready, wait until the common start, and return when it really began (ns)."""
-        self.ready.release()
+        self.ready[name].release()
         wait(self._go[name], timeout_s, "the common start")
         start = int(self._start_time[0])
         now = monotonic_ns()

@@ -32,19 +32,19 @@ def _profile(request: Fields) -> dict[str, Any]:
     import pycuda.driver as cuda
 
     from . import api
-    from .engine import Loader, call_alone, time_call
+    from .engine import Loader, OwnMemory, call_alone, time_call
 
     path = request.value("engine", str)
     iterations, warmup = request.value("iterations", int), request.value("warmup", int)
     stream = cuda.Stream()
     engine = Loader(request.optional("dla_core", int)).load(Path(path))
-    rng = np.random.default_rng(0)
-    call, _memory = call_alone(engine, stream, rng)
+    memory = OwnMemory(engine, np.random.default_rng(0))
+    call = call_alone(engine, stream, memory)
     for _ in range(warmup):
         call.run()
     latencies = [time_call(call, stream, 1) for _ in range(iterations)]
     # a context with a profiler runs layer by layer: layers are timed apart from whole executions
-    profiled, _more_memory = call_alone(engine, stream, rng)
+    profiled = call_alone(engine, stream, memory)
     profiler = api.make_profiler()
     profiled.execution.set_profiler(profiler)
     samples: dict[str, list[float]] = {}
@@ -54,8 +54,11 @@ def _profile(request: Fields) -> dict[str, Any]:
         if i >= warmup:
             for name, ms in profiler.times.items():
                 samples.setdefault(name, []).append(ms)
+    del call, profiled
+    memory.close()
     return {
         "engine": path,
+        "memory": memory.kind,
         "profile": _entries(samples, iterations),
         "layer_samples_ms": samples,
         "latency_ms": latencies,

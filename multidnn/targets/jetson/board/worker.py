@@ -91,11 +91,12 @@ class Worker:
 
     def load(self, key: str, path: str, instances: Sequence[str]) -> None:
         """Load the engine `key`, bind it for `instances` (none: to memory of its own), and run it once."""
-        from .engine import call_alone, call_in_arena
+        from .engine import OwnMemory, call_alone, call_in_arena
 
         engine = self._engines[key] = self._loader.load(Path(path))
         if not instances:
-            self._calls[key, None], self._memory[key] = call_alone(engine, self._stream, self._rng)
+            self._memory[key] = OwnMemory(engine, self._rng)
+            self._calls[key, None] = call_alone(engine, self._stream, self._memory[key])
             self._calls[key, None].run()
         for instance in instances:
             assert self._arena is not None
@@ -111,9 +112,10 @@ class Worker:
         """Unload the engine `key`."""
         for call in [call for call in self._calls if call[0] == key]:
             del self._calls[call]
-        self._memory.pop(key, None)
         del self._engines[key]
         gc.collect()
+        if key in self._memory:
+            self._memory.pop(key).close()
 
     def run_once(self, key: str, instance: str) -> None:
         """Run the engine `key` for `instance`, alone."""

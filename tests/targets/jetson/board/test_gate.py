@@ -110,8 +110,8 @@ def test_workers_begin_together() -> None:
     processes = [start(_line_up, line, name, rounds, send) for name, (_, send) in zip(workers, pipes, strict=True)]
     starts = []
     for _ in range(rounds):
-        for _ in workers:
-            while not gate.try_wait(line.ready):
+        for name in workers:
+            while not gate.try_wait(line.ready[name]):
                 time.sleep(50e-6)
         starts.append(line.open(workers))
     began = [receive.recv() for receive, _ in pipes]
