@@ -97,7 +97,7 @@ def test_the_grid_is_the_law_that_the_board_follows(tmp_path: Path) -> None:
         for own, row in zip(grid["demand_gb_s"], grid["slowdown"], strict=True):
             for external, slowdown in zip(grid["external_gb_s"], row, strict=True):
                 assert slowdown == pytest.approx(true_slowdown(own, external), abs=0.01)
-    assert model["fit"]["held_out"] > 10
+    assert model["fit"]["held_out"] == len(model["held_out"]) >= GROUPS // 2
     assert model["fit"]["median_error_pct"] < 1
     # what it is checked on was not fitted: a group and a whole network never meet in training
     fitted = {name for name in model["times_ms"] if " beside " in name}

@@ -65,11 +65,13 @@ def mixed_plan(schedule: Schedule, workload: Workload, networks: Mapping[str, Bo
     index = {instance.name: number for number, instance in enumerate(workload.instances)}
     segments = []
     for instance in workload.instances:
-        used = sorted(set(_placement(schedule, instance.name)), key=lambda accelerator: dla_core(accelerator) or -1)
-        if sum(dla_core(accelerator) is not None for accelerator in used) > 1:
+        # the GPU's name comes after those of the DLAs in the alphabet, and goes first
+        used = sorted(set(_placement(schedule, instance.name)), key=lambda name: (dla_core(name) is not None, name))
+        on_dla = [name for name in used if dla_core(name) is not None]
+        if len(on_dla) > 1:
             raise InputError(
                 f"schedule {schedule.scheduler!r} of workload {workload.name!r}: instance {instance.name!r} uses "
-                f"{' and '.join(used)}; in mode paper it is one engine, which runs on one DLA core"
+                f"{' and '.join(on_dla)}; in mode paper it is one engine, which runs on one DLA core"
             )
         last = len(networks[instance.name].groups) - 1
         segments.append(RunSegment(instance.name, 0, last, "+".join(used), instance.name))
