@@ -65,7 +65,6 @@ def environment(state: Path, **settings: Any) -> dict[str, str]:
             "STANDIN_PYTHON": sys.executable,
             "PYTHONPATH": os.pathsep.join([str(SITE), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "PATH": os.pathsep.join([str(HERE / "bin"), os.environ["PATH"]]),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
     )
 
@@ -150,7 +149,7 @@ def sshd(directory: Path, path: Sequence[Path] = ()) -> Iterator[Server]:
                 f"UserKnownHostsFile={directory / 'known_hosts'}",
                 "-o",
                 "StrictHostKeyChecking=yes",
-            ),  # fmt: skip
+            ),
             log,
         )
     finally:

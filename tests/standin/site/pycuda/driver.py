@@ -4,13 +4,15 @@ import ctypes
 import enum
 import os
 import sys
-from typing import Any
+from typing import Any as _Any
 
 import numpy as np
-from standin_board.boards import board
-from standin_board.device import COPY_GB_S, DEVICE, Work
+from standin_board.boards import board as _board
+from standin_board.device import COPY_GB_S as _COPY_GB_S
+from standin_board.device import DEVICE as _DEVICE
 from standin_board.device import Event as _Event
 from standin_board.device import Stream as _Stream
+from standin_board.device import Work as _Work
 
 
 class Error(Exception):
@@ -21,11 +23,11 @@ class LogicError(Error):
     """A call that could not work."""
 
 
-class RuntimeError(Error):  # noqa: A001  pycuda calls it so
+class RuntimeError(Error):
     """A call that failed."""
 
 
-class MemoryError(Error):  # noqa: A001  pycuda calls it so
+class MemoryError(Error):
     """No memory is left."""
 
 
@@ -68,28 +70,28 @@ class device_attribute(enum.IntEnum):  # noqa: N801
 
 
 def _need_init(what: str) -> None:
-    if DEVICE.pid is None:
+    if _DEVICE.pid is None:
         raise LogicError(f"{what} failed: initialization error (cuInit was not called)")
-    if DEVICE.pid != os.getpid():
+    if _DEVICE.pid != os.getpid():
         raise LogicError(f"{what} failed: initialization error (CUDA does not survive a fork)")
 
 
 def _need_context(what: str) -> None:
     _need_init(what)
-    if DEVICE.contexts < 1:
+    if _DEVICE.contexts < 1:
         raise LogicError(f"{what} failed: invalid device context")
-    if DEVICE.fault is not None:
-        raise LogicError(f"{what} failed: {DEVICE.fault}")
+    if _DEVICE.fault is not None:
+        raise LogicError(f"{what} failed: {_DEVICE.fault}")
 
 
 def init(flags: int = 0) -> None:
-    if DEVICE.pid is not None and DEVICE.pid != os.getpid():
+    if _DEVICE.pid is not None and _DEVICE.pid != os.getpid():
         raise LogicError("cuInit failed: initialization error (CUDA does not survive a fork)")
-    DEVICE.pid = os.getpid()
+    _DEVICE.pid = os.getpid()
 
 
 def get_version() -> tuple[int, int, int]:
-    return (11, 4, 0) if board().l4t == 35 else (12, 6, 0)
+    return (11, 4, 0) if _board().l4t == 35 else (12, 6, 0)
 
 
 def get_driver_version() -> int:
@@ -99,31 +101,31 @@ def get_driver_version() -> int:
 
 def mem_get_info() -> tuple[int, int]:
     _need_context("cuMemGetInfo")
-    total = board().memory_mb << 20
+    total = _board().memory_mb << 20
     return total * 3 // 4, total
 
 
 class Context:
     def __init__(self) -> None:
-        DEVICE.contexts += 1
+        _DEVICE.contexts += 1
 
     @staticmethod
     def synchronize() -> None:
         _need_context("cuCtxSynchronize")
-        for stream in DEVICE.streams.values():
+        for stream in _DEVICE.streams.values():
             stream.synchronize()
 
     @staticmethod
     def pop() -> None:
-        if DEVICE.contexts < 1:
+        if _DEVICE.contexts < 1:
             raise LogicError("cuCtxPopCurrent failed: invalid device context")
-        DEVICE.contexts -= 1
+        _DEVICE.contexts -= 1
 
     def push(self) -> None:
-        DEVICE.contexts += 1
+        _DEVICE.contexts += 1
 
     def detach(self) -> None:
-        DEVICE.contexts = max(0, DEVICE.contexts - 1)
+        _DEVICE.contexts = max(0, _DEVICE.contexts - 1)
 
     @staticmethod
     def get_device() -> "Device":
@@ -147,29 +149,29 @@ class Device:
 
     def retain_primary_context(self) -> Context:
         context = Context()
-        DEVICE.contexts -= 1  # retained, but not current until it is pushed
+        _DEVICE.contexts -= 1  # retained, but not current until it is pushed
         return context
 
     def name(self) -> str:
-        return f"{board().gpu} (STAND-IN)"
+        return f"{_board().gpu} (STAND-IN)"
 
     def compute_capability(self) -> tuple[int, int]:
-        return board().compute_capability
+        return _board().compute_capability
 
     def total_memory(self) -> int:
-        return board().memory_mb << 20
+        return _board().memory_mb << 20
 
     def get_attribute(self, attribute: device_attribute) -> int:
         return self.get_attributes()[attribute]
 
     def get_attributes(self) -> dict[device_attribute, int]:
-        major, minor = board().compute_capability
+        major, minor = _board().compute_capability
         return {
             device_attribute.CAN_MAP_HOST_MEMORY: 1,
             device_attribute.INTEGRATED: 1,
             device_attribute.COMPUTE_CAPABILITY_MAJOR: major,
             device_attribute.COMPUTE_CAPABILITY_MINOR: minor,
-            device_attribute.CLOCK_RATE: board().gpu_mhz * 1000,
+            device_attribute.CLOCK_RATE: _board().gpu_mhz * 1000,
             device_attribute.MULTIPROCESSOR_COUNT: 16,
         }
 
@@ -177,7 +179,7 @@ class Device:
 class Stream:
     def __init__(self, flags: int = 0) -> None:
         _need_context("cuStreamCreate")
-        self._stream = DEVICE.new_stream()
+        self._stream = _DEVICE.new_stream()
 
     @property
     def handle(self) -> int:
@@ -198,7 +200,7 @@ class Stream:
 
 
 def _of(stream: "Stream | None") -> _Stream:
-    return DEVICE.streams[0] if stream is None else stream._stream
+    return _DEVICE.streams[0] if stream is None else stream._stream
 
 
 class Event:
@@ -247,7 +249,7 @@ class DeviceAllocation:
     def __init__(self, size: int) -> None:
         self._memory = np.zeros(size, dtype=np.uint8)
         self._size = size
-        DEVICE.memory.add(int(self), size)
+        _DEVICE.memory.add(int(self), size)
 
     def __int__(self) -> int:
         return int(self._memory.ctypes.data)
@@ -256,7 +258,7 @@ class DeviceAllocation:
 
     def free(self) -> None:
         if self._size:
-            DEVICE.memory.remove(int(self))
+            _DEVICE.memory.remove(int(self))
             self._size = 0
 
     def __del__(self) -> None:
@@ -264,11 +266,11 @@ class DeviceAllocation:
             self.free()
 
 
-def mem_alloc(bytes: int) -> DeviceAllocation:  # noqa: A002  pycuda's own name
+def mem_alloc(bytes: int) -> DeviceAllocation:
     _need_context("cuMemAlloc")
     if bytes < 1:
         raise LogicError("cuMemAlloc failed: invalid argument")
-    if bytes > board().memory_mb << 20:
+    if bytes > _board().memory_mb << 20:
         raise MemoryError("cuMemAlloc failed: out of memory")
     return DeviceAllocation(int(bytes))
 
@@ -281,70 +283,70 @@ class HostAllocation:
         return self._address
 
 
-def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
+def pagelocked_empty(shape: _Any, dtype: _Any, order: str = "C", mem_flags: int = 0) -> _Any:
     _need_context("cuMemHostAlloc")
     array = np.empty(shape, dtype, order=order)  # type: ignore[call-overload]
     if mem_flags & host_alloc_flags.DEVICEMAP:
-        DEVICE.memory.add(int(array.ctypes.data), array.nbytes)
+        _DEVICE.memory.add(int(array.ctypes.data), array.nbytes)
         _KEPT.append(array)
     return array
 
 
-_KEPT: list[Any] = []
+_KEPT: list[_Any] = []
 
 
 def _checked(address: int, size: int, what: str) -> None:
-    if not DEVICE.memory.holds(address, size):
+    if not _DEVICE.memory.holds(address, size):
         raise LogicError(f"{what} failed: invalid argument (no device memory of {size} bytes at {address:#x})")
 
 
-def _host(array: Any, what: str) -> Any:
+def _host(array: _Any, what: str) -> _Any:
     if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
         raise TypeError(f"{what}: expected a contiguous array, found {type(array).__name__}")
     return array
 
 
-def _copy(destination: int, source: int, size: int, stream: _Stream | None, keep: Any) -> None:
-    def move(kept: Any = keep) -> None:
+def _copy(destination: int, source: int, size: int, stream: _Stream | None, keep: _Any) -> None:
+    def move(kept: _Any = keep) -> None:
         ctypes.memmove(destination, source, size)
 
     if stream is None:
-        for other in list(DEVICE.streams.values()):
+        for other in list(_DEVICE.streams.values()):
             other.synchronize()
         move()
         return
-    stream.enqueue(Work(None, [(size / COPY_GB_S, 0.0, 0)], on_end=move))
+    stream.enqueue(_Work(None, [(size / _COPY_GB_S, 0.0, 0)], on_end=move))
 
 
-def memcpy_htod(dest: Any, src: Any) -> None:
+def memcpy_htod(dest: _Any, src: _Any) -> None:
     _need_context("cuMemcpyHtoD")
     src = _host(src, "memcpy_htod")
     _checked(int(dest), src.nbytes, "cuMemcpyHtoD")
     _copy(int(dest), src.ctypes.data, src.nbytes, None, src)
 
 
-def memcpy_dtoh(dest: Any, src: Any) -> None:
+def memcpy_dtoh(dest: _Any, src: _Any) -> None:
     _need_context("cuMemcpyDtoH")
     dest = _host(dest, "memcpy_dtoh")
     _checked(int(src), dest.nbytes, "cuMemcpyDtoH")
     _copy(dest.ctypes.data, int(src), dest.nbytes, None, dest)
 
 
-def memcpy_htod_async(dest: Any, src: Any, stream: Stream | None = None) -> None:
+def memcpy_htod_async(dest: _Any, src: _Any, stream: Stream | None = None) -> None:
     _need_context("cuMemcpyHtoDAsync")
     src = _host(src, "memcpy_htod_async")
     _checked(int(dest), src.nbytes, "cuMemcpyHtoDAsync")
     _copy(int(dest), src.ctypes.data, src.nbytes, _of(stream), src)
 
 
-def memcpy_dtoh_async(dest: Any, src: Any, stream: Stream | None = None) -> None:
+def memcpy_dtoh_async(dest: _Any, src: _Any, stream: Stream | None = None) -> None:
     _need_context("cuMemcpyDtoHAsync")
     dest = _host(dest, "memcpy_dtoh_async")
     _checked(int(src), dest.nbytes, "cuMemcpyDtoHAsync")
     _copy(dest.ctypes.data, int(src), dest.nbytes, _of(stream), dest)
 
 
-def memset_d8(dest: Any, data: int, count: int) -> None:
+def memset_d8(dest: _Any, data: int, count: int) -> None:
     _need_context("cuMemsetD8")
     _checked(int(dest), count, "cuMemsetD8")
     ctypes.memset(int(dest), data, count)

@@ -70,9 +70,9 @@ def _pooling(layer: Layer) -> str | None:
         return f"pooling stride {strides} is outside 1..16"
     if not all(0 <= pad <= 7 for pad in pads):
         return f"pooling padding {pads} is outside 0..7"
-    if layer.op == "AveragePool" and any(pads) and not layer.attributes.get("count_include_pad", 0):
-        if board().average_inclusive_only:
-            return "average pooling that excludes padding is not supported on this DLA"
+    excludes_padding = any(pads) and not layer.attributes.get("count_include_pad", 0)
+    if layer.op == "AveragePool" and excludes_padding and board().average_inclusive_only:
+        return "average pooling that excludes padding is not supported on this DLA"
     if layer.attributes.get("ceil_mode", 0):
         return "pooling that rounds up is not supported on DLA"
     return None

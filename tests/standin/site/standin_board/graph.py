@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import onnx
-from onnx import helper, numpy_helper
-
 from standin_board import versions
 
 # ONNX operator -> TensorRT's layer type; what is not here is not supported by the stand-in's parser
@@ -122,6 +119,8 @@ def read(content: bytes, directory: Path | None) -> Graph:
     Raises:
         ParseError: in the words of TensorRT's parser, as far as it has words for it.
     """
+    import onnx  # most programs on the board read no model
+
     try:
         model = onnx.load_from_string(content)
     except Exception as error:
@@ -143,7 +142,7 @@ def read(content: bytes, directory: Path | None) -> Graph:
 
 def _check_external(weights: Any, directory: Path | None) -> None:
     for weight in weights:
-        if weight.data_location != onnx.TensorProto.EXTERNAL:
+        if weight.data_location != weight.EXTERNAL:
             continue
         where = {entry.key: entry.value for entry in weight.external_data}
         path = (directory or Path()) / where["location"]
@@ -205,6 +204,8 @@ class _Reader:
                 f"In node {index} with name: {node.name} and operator: {node.op_type} (importNode): No importer registered "
                 f"for op: {node.op_type}",
             )
+        from onnx import helper
+
         kind = TYPES[node.op_type]
         if kind == "CAST" and kind not in versions.names():
             kind = "IDENTITY"
@@ -247,8 +248,3 @@ class _Reader:
         self.tensors[shaped.name] = shaped
         self.layers.append(Layer(self._unnamed("Shuffle"), "SHUFFLE", None, [constant], [shaped]))
         self.layers.append(Layer(self._unnamed("ElementWise"), "ELEMENTWISE", None, [product, shaped], [result]))
-
-
-def scalar(weights: dict[str, Any], name: str) -> float:
-    """Return the value of a constant with one element."""
-    return float(numpy_helper.to_array(weights[name]).reshape(-1)[0])

@@ -21,8 +21,6 @@ class Native:
 class Enumeration:
     """An enumeration of pybind11: has int(), name and value, is no int."""
 
-    _members: dict[str, "Enumeration"] = {}
-
     def __init__(self, name: str, value: int) -> None:
         self._name, self._value = name, value
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from standin_board.boards import board, l4t
 from standin_board.load import Load, power_mw
@@ -41,11 +42,12 @@ def main() -> None:
     if arguments.interval < 1:
         parser.error("interval must be positive")
     load, sums = Load(), dict[str, list[int]]()
-    output = open(arguments.logfile, "a") if arguments.logfile else sys.stdout
+    if arguments.logfile:
+        sys.stdout = Path(arguments.logfile).open("a", encoding="utf-8")  # noqa: SIM115  until the end
     try:
         while True:
             load.follow(arguments.interval / 1e3)
-            print(line(load, sums), file=output, flush=True)
+            print(line(load, sums), flush=True)
     except (BrokenPipeError, KeyboardInterrupt):
         sys.stderr.close()
 

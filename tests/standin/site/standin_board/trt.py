@@ -787,13 +787,13 @@ class EngineInspector(Native):
     def __init__(self, loaded: engine.Engine) -> None:
         self._engine = loaded
 
-    def get_engine_information(self, format: Any) -> str:  # noqa: A002  TensorRT's own name
+    def get_engine_information(self, format: Any) -> str:
         information = self._engine.information()
         if format == LayerInformationFormat.JSON:
             return json.dumps(information)
         return "\n".join(la if isinstance(la, str) else la["Name"] for la in information["Layers"])
 
-    def get_layer_information(self, layer_index: int, format: Any) -> str:  # noqa: A002
+    def get_layer_information(self, layer_index: int, format: Any) -> str:
         return json.dumps(self._engine.information()["Layers"][layer_index])
 
 

@@ -20,22 +20,66 @@ from standin_board.boards import board
 # option -> the first version with it, the first without it; True: it takes no value
 _ALWAYS = ((0,), (99,))
 _OPTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
-    **{
-        name: (*_ALWAYS, False)
-        for name in (
-            "onnx loadEngine saveEngine iterations warmUp duration avgRuns percentile useDLACore device sleepTime timingCacheFile "
-            "minShapes optShapes maxShapes shapes inputIOFormats outputIOFormats exportTimes exportProfile exportOutput "
-            "exportLayerInfo loadInputs avgTiming tacticSources memPoolSize idleTime persistentCacheRatio sparsity"
-        ).split()
-    },
-    **{
-        name: (*_ALWAYS, True)
-        for name in (
-            "help h verbose allowGPUFallback dumpProfile dumpOutput dumpRefit dumpLayerInfo separateProfileRun useSpinWait "
-            "noDataTransfers useCudaGraph threads exposeDMA useManagedMemory refit noTF32 timeDeserialize timeRefit directIO "
-            "safe"
-        ).split()
-    },
+    **dict.fromkeys(
+        [
+            "onnx",
+            "loadEngine",
+            "saveEngine",
+            "iterations",
+            "warmUp",
+            "duration",
+            "avgRuns",
+            "percentile",
+            "useDLACore",
+            "device",
+            "sleepTime",
+            "timingCacheFile",
+            "minShapes",
+            "optShapes",
+            "maxShapes",
+            "shapes",
+            "inputIOFormats",
+            "outputIOFormats",
+            "exportTimes",
+            "exportProfile",
+            "exportOutput",
+            "exportLayerInfo",
+            "loadInputs",
+            "avgTiming",
+            "tacticSources",
+            "memPoolSize",
+            "idleTime",
+            "persistentCacheRatio",
+            "sparsity",
+        ],
+        (*_ALWAYS, False),
+    ),
+    **dict.fromkeys(
+        [
+            "help",
+            "h",
+            "verbose",
+            "allowGPUFallback",
+            "dumpProfile",
+            "dumpOutput",
+            "dumpRefit",
+            "dumpLayerInfo",
+            "separateProfileRun",
+            "useSpinWait",
+            "noDataTransfers",
+            "useCudaGraph",
+            "threads",
+            "exposeDMA",
+            "useManagedMemory",
+            "refit",
+            "noTF32",
+            "timeDeserialize",
+            "timeRefit",
+            "directIO",
+            "safe",
+        ],
+        (*_ALWAYS, True),
+    ),
     "fp16": ((0,), (11,), True),
     "int8": ((0,), (11,), True),
     "best": ((0,), (11,), True),

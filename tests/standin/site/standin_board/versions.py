@@ -20,10 +20,20 @@ LISTS = {
 }
 # names of a feature; only for features that begin between 8.4 and 8.6
 LATER = {
-    "named_tensors": (
-        "num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype set_tensor_address "
-        "get_tensor_address execute_async_v3 TensorIOMode get_tensor_location get_tensor_format get_tensor_strides"
-    ).split()
+    "named_tensors": [
+        "num_io_tensors",
+        "get_tensor_name",
+        "get_tensor_mode",
+        "get_tensor_shape",
+        "get_tensor_dtype",
+        "set_tensor_address",
+        "get_tensor_address",
+        "execute_async_v3",
+        "TensorIOMode",
+        "get_tensor_location",
+        "get_tensor_format",
+        "get_tensor_strides",
+    ]
 }
 
 

@@ -127,15 +127,15 @@ def _python_names(text: str) -> set[str]:
 
 
 def _boost_names(text: str) -> set[str]:
-    names = set(
+    """Return what Boost.Python declarations call their classes, functions, enumerations, members and attributes."""
+    names = set(re.findall(r'(?:class_<.*>|enum_<\w+>)\s*(?:\w+\s*)?\(\s*"(\w+)"', text))
+    names |= set(re.findall(r'\b(?:cls|wrp)\s*\(\s*"(\w+)"', text))
+    names |= set(
         re.findall(
-            r"""\b(?:def|def_readonly|def_readwrite|add_property|value|class_<[^"\n]*>|enum_<\w+>)\s*\(\s*"(\w+)\"""",
-            text,
+            r'\b(?:def|def_readonly|def_readwrite|add_property|value|attr|add_static_property)\(\s*"(\w+)"', text
         )
     )
-    names |= set(re.findall(r"(?:DEF_SIMPLE_\w+|PYCUDA_\w+|DECLARE_EXC)\s*\(\s*(\w+)", text))
-    names |= {f"{name}" for name in re.findall(r'PyModule_AddObject\(\w+, "(\w+)"', text)}
-    return names | set(re.findall(r"""\.(?:value|def)\("(\w+)\"""", text))
+    return names | set(re.findall(r"(?:DEF_SIMPLE_\w+|PYCUDA_\w+|DECLARE_EXC)\s*\(\s*(\w+)", text))
 
 
 KINDS = {"tensorrt": tensorrt_names, "pycuda": pycuda_names, "jtop": jtop_names}
