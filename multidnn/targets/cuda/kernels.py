@@ -1,0 +1,159 @@
+"""Small kernels of our own, compiled when a device is opened: time stamps, the start gate, the traffic generator."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+from multidnn.errors import InputError
+from multidnn.targets.cuda.driver import check
+
+# bytes that a block of the traffic generator copies before it looks at the time
+CHUNK_BYTES = 1 << 16
+TRAFFIC_THREADS = 512
+BLOCKS_PER_SM = 2
+# counters of a traffic kernel: chunks copied, first start, last end
+TRAFFIC_COUNTERS = 3
+
+SOURCE = r"""
+typedef unsigned long long u64;
+
+__device__ __forceinline__ u64 now() {  // ns; the same clock on every multiprocessor
+    u64 t;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
+    return t;
+}
+
+extern "C" __global__ void stamp(u64* time) { *time = now(); }
+
+// holds everything behind it back until the host has enqueued it all; gives up after limit_ns
+extern "C" __global__ void gate(volatile int* open, u64* time, u64 limit_ns) {
+    u64 begin = now();
+    while (!*open && now() - begin < limit_ns) { }
+    *time = now();
+}
+
+// which multiprocessors its blocks ran on
+extern "C" __global__ void where(int* blocks_on, u64 ns) {
+    u64 begin = now();
+    unsigned sm;
+    asm volatile("mov.u32 %0, %%smid;" : "=r"(sm));
+    if (threadIdx.x == 0) atomicAdd(blocks_on + sm, 1);
+    while (now() - begin < ns) { }
+}
+
+// copies chunks of `from` to `to` over and over until *stop; rests so that copying takes the share `duty` of the time
+extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, int vectors, float duty,
+                                   volatile int* stop, u64* counters, u64 limit_ns) {
+    __shared__ int ended;
+    u64 begin = now(), copied = 0;
+    for (u64 chunk = blockIdx.x;; chunk += gridDim.x) {
+        u64 start = now();
+        const float4* a = from + (chunk % chunks) * vectors;
+        float4* b = to + (chunk % chunks) * vectors;
+        for (int i = threadIdx.x; i < vectors; i += 4 * blockDim.x) {
+            float4 v[4];
+            #pragma unroll
+            for (int k = 0; k < 4; k++) if (i + k * blockDim.x < vectors) v[k] = __ldcs(a + i + k * blockDim.x);
+            #pragma unroll
+            for (int k = 0; k < 4; k++) if (i + k * blockDim.x < vectors) __stcs(b + i + k * blockDim.x, v[k]);
+        }
+        copied++;
+        __syncthreads();
+        u64 end = now(), until = start + (u64)((end - start) / duty);
+        // the flag lies in the host's memory: looking at it takes as long as copying a few kilobytes
+        if (threadIdx.x == 0 && copied % 8 == 0) ended = *stop || end - begin > limit_ns;
+        if (copied % 8 == 0) {
+            __syncthreads();
+            if (ended) break;
+        }
+        while (now() < until) __nanosleep(200);
+    }
+    if (threadIdx.x == 0) {
+        atomicAdd(counters, copied);
+        atomicMin(counters + 1, begin);
+        atomicMax(counters + 2, now());
+    }
+}
+"""
+
+_NAMES = ("stamp", "gate", "where", "traffic")
+Argument = tuple[Any, Any]
+
+
+def pointer(address: int) -> Argument:
+    """Return a kernel argument that is an address on the device."""
+    return address, ctypes.c_void_p
+
+
+def unsigned(value: int) -> Argument:
+    """Return a kernel argument of 64 bits."""
+    return value, ctypes.c_ulonglong
+
+
+def integer(value: int) -> Argument:
+    """Return a kernel argument of 32 bits."""
+    return value, ctypes.c_int
+
+
+def real(value: float) -> Argument:
+    """Return a single-precision kernel argument."""
+    return value, ctypes.c_float
+
+
+def packed(arguments: Sequence[Argument]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return arguments as cuda-bindings wants them."""
+    return tuple(value for value, _ in arguments), tuple(kind for _, kind in arguments)
+
+
+class Kernels:
+    """The kernels compiled for the current device; they run in whichever context they are launched into.
+
+    Raises:
+        InputError: the run-time compiler is missing or refuses the source.
+    """
+
+    def __init__(self) -> None:
+        from cuda.bindings import driver
+
+        binary = _compiled()
+        # kept: the kernels live in it
+        self._library = check(
+            driver.cuLibraryLoadData(binary, None, None, 0, None, None, 0), "loading the cuda target's kernels"
+        )
+        self._kernels = {
+            name: check(driver.cuLibraryGetKernel(self._library, name.encode()), f"looking up kernel {name}")
+            for name in _NAMES
+        }
+
+    def handle(self, name: str) -> Any:
+        """Return the driver's handle of a kernel."""
+        return self._kernels[name]
+
+    def launch(self, name: str, grid: int, block: int, stream: int, arguments: Sequence[Argument]) -> None:
+        """Enqueue a kernel on `stream` (its address), in the context that the stream belongs to."""
+        from cuda.bindings import driver
+
+        function = driver.CUfunction(int(self._kernels[name]))
+        check(
+            driver.cuLaunchKernel(
+                function, grid, 1, 1, block, 1, 1, 0, driver.CUstream(stream), packed(arguments), 0
+            ),
+            f"launching kernel {name}",
+        )
+
+
+def _compiled() -> bytes:
+    import torch
+    from cuda.bindings import nvrtc
+
+    program = check(nvrtc.nvrtcCreateProgram(SOURCE.encode(), b"multidnn.cu", 0, [], []), "preparing kernels")
+    major, minor = torch.cuda.get_device_capability()
+    options = [f"--gpu-architecture=sm_{major}{minor}".encode()]
+    status = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    if int(status[0]) != 0:
+        log = b" " * check(nvrtc.nvrtcGetProgramLogSize(program), "reading the compiler's log")
+        nvrtc.nvrtcGetProgramLog(program, log)
+        raise InputError(f"the cuda target's kernels cannot be compiled: {log.decode().strip()}")
+    binary = b" " * check(nvrtc.nvrtcGetCUBINSize(program), "reading the compiled kernels")
+    check(nvrtc.nvrtcGetCUBIN(program, binary), "reading the compiled kernels")
+    return binary

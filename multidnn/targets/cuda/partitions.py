@@ -1,0 +1,51 @@
+"""How many multiprocessors each partition gets: the driver deals them out in whole units, the rest is one partition."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from multidnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Division:
+    """How to ask the driver for partitions.
+
+    Attributes:
+        unit: SMs of one group that the driver deals out.
+        groups: per partition, how many groups it takes; 0 for the one that takes what is left.
+        counts: per partition, its SMs.
+        rest: the partition that takes everything that is not dealt out, None if there is none.
+    """
+
+    unit: int
+    groups: dict[str, int]
+    counts: dict[str, int]
+    rest: str | None
+
+
+def divide(wanted: Mapping[str, int], total: int, granularity: int, place: str = "partitions") -> Division:
+    """Return how to divide `total` SMs among partitions that want so many each.
+
+    Each count is rounded up to the granularity. Where that does not fit, the partition that would be rounded up most
+    takes what the others leave, if that is as much as it wants: 32 and 100 of 132 SMs are exactly that.
+
+    Raises:
+        InputError: the partitions do not fit on the device.
+    """
+    counts = {name: -(-sms // granularity) * granularity for name, sms in wanted.items()}
+    rest = None
+    if sum(counts.values()) > total:
+        rest = max(wanted, key=lambda name: (counts[name] - wanted[name], wanted[name]))
+        counts[rest] = total - sum(count for name, count in counts.items() if name != rest)
+        if counts[rest] < wanted[rest]:
+            listing = ", ".join(f"{name}: {sms}" for name, sms in wanted.items())
+            raise InputError(
+                f"{place}: {listing} do not fit on {total} multiprocessors, which are dealt out in units of "
+                f"{granularity}"
+            )
+    dealt = {name: count for name, count in counts.items() if name != rest}
+    # few large groups: the driver sets aside less than for many small ones
+    unit = math.gcd(*dealt.values()) if dealt else total
+    groups = {name: 0 if name == rest else counts[name] // unit for name in wanted}
+    return Division(unit, groups, {name: counts[name] for name in wanted}, rest)
