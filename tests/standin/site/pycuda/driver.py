@@ -13,6 +13,7 @@ from standin_board.device import DEVICE as _DEVICE
 from standin_board.device import Event as _Event
 from standin_board.device import Stream as _Stream
 from standin_board.device import Work as _Work
+from standin_board.settings import settings as _settings
 
 
 class Error(Exception):
@@ -91,7 +92,7 @@ def init(flags: int = 0) -> None:
 
 
 def get_version() -> tuple[int, int, int]:
-    return (11, 4, 0) if _board().l4t == 35 else (12, 6, 0)
+    return {8: (11, 4, 0), 10: (12, 6, 0)}.get(int(_settings().tensorrt.split(".")[0]), (13, 0, 0))
 
 
 def get_driver_version() -> int:

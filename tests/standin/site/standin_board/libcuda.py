@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from standin_board.boards import board
 from standin_board.device import DEVICE
 
 SUCCESS, INVALID_VALUE, NOT_INITIALIZED, INVALID_CONTEXT, ALREADY_REGISTERED, NOT_SUPPORTED = 0, 1, 3, 201, 712, 801
@@ -16,7 +15,9 @@ class Library:
         return SUCCESS
 
     def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
-        version._obj.value = 11040 if board().l4t == 35 else 12060
+        import pycuda.driver as cuda
+
+        version._obj.value = cuda.get_driver_version()
         return SUCCESS
 
     def cuCtxGetDevice(self, device: Any) -> int:  # noqa: N802

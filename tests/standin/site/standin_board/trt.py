@@ -653,8 +653,6 @@ def _build(network: INetworkDefinition, config: IBuilderConfig, logger: Any) -> 
     times = timing.Times(parsed)
     entries = fusion.entries(parsed, devices, times)
     made = engine.make(parsed, entries, config._verbosity.name, config._core)
-    if made.loadables > dla.LOADABLES_PER_CORE:
-        raise _BuildError(f"{made.loadables} DLA loadables in one engine; a core takes {dla.LOADABLES_PER_CORE}")
     severity = "VERBOSE" if versions.has("placement_lines_verbose") else "INFO"
     logged(logger, severity, "---------- Layers Running on DLA ----------")
     for entry in entries:
