@@ -159,10 +159,17 @@ def export_board_models(name: str, starts: list[int], directory: Path) -> Path:
     return directory / "board"
 
 
+def _recorded(name: str) -> dict[str, Any]:
+    networks: dict[str, dict[str, Any]] = json.loads((standin.SITE / "standin_board" / "networks.json").read_text())
+    return networks[name]
+
+
 def recorded_starts(name: str) -> list[int]:
-    networks = json.loads((standin.SITE / "standin_board" / "networks.json").read_text())
-    starts: list[int] = networks[name]["starts"]
-    return starts
+    return list(_recorded(name)["starts"])
+
+
+def recorded_layers(name: str) -> list[str]:
+    return [layer for layer, _, _ in _recorded(name)["layers"]]
 
 
 @pytest.fixture(scope="session")

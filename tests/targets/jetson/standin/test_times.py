@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from conftest import recorded_starts
+from conftest import recorded_layers, recorded_starts
 
 from multidnn.networks.segments import write_segment
 from multidnn.targets.recorded.answer import recorded_data
@@ -147,6 +147,7 @@ def test_the_networks_file_is_made_from_the_prototxts(googlenet, alexnet):
         network = json.loads((directory.parent / "network.json").read_text())
         assert [group["first_layer"] for group in described["groups"]] == starts
         assert set(starts[1:]) <= set(network["cuts"])
+        assert recorded_layers(name) == [layer["name"] for layer in network["layers"]]
         # no group begins with the activation of the convolution before it
         layers = network["layers"]
         assert all(layers[start]["type"] != "Relu" for start in starts)

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+import standin
 from conftest import one_layer
 
 from multidnn.targets.jetson.parsers import layer_info, profile, tegrastats, times, trtexec_log
@@ -130,3 +131,17 @@ def test_an_unknown_setting_is_an_error(board):
     done = the.tool("nvpmodel", "-q", check=False)
     assert done.returncode == 1
     assert "unknown settings ['tensort']" in done.stderr
+
+
+def test_settings_through_the_environment(tmp_path):
+    environment = standin.environment(tmp_path / "state", tensorrt="10.7.0", board="orin-nano", root=False)
+    program = "import tensorrt, pycuda.driver as c; c.init(); print(tensorrt.__version__, c.Device(0).name())"
+    command = [standin.HERE / "bin" / "board-python", "-c", program]
+    assert subprocess.check_output(command, env=environment, text=True, timeout=60) == "10.7.0 Orin (STAND-IN)\n"
+    with subprocess.Popen(
+        ["tegrastats", "--interval", "50"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        line = process.stdout.readline()
+        process.terminate()
+    assert "/7620MB" in line
+    assert "EMC_FREQ" not in line
