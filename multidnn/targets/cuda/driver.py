@@ -25,8 +25,7 @@ def require_gpu(index: int) -> None:
         ) from None
     if not torch.cuda.is_available():
         raise InputError(
-            "the cuda target needs an NVIDIA GPU and a PyTorch built for it: "
-            f"torch {torch.__version__} sees none here"
+            f"the cuda target needs an NVIDIA GPU and a PyTorch built for it: torch {torch.__version__} sees none here"
         )
     if index >= torch.cuda.device_count():
         raise InputError(f"there is no CUDA device {index}; this machine has {torch.cuda.device_count()}")

@@ -151,7 +151,7 @@ def _check_batch(model: Model) -> None:
         if not axes and node.op in ("Split", "Gather"):
             axes = [0]
         reduces = node.op in BATCH_AXIS_OPERATORS or node.op.startswith("Reduce") or node.op in ("Squeeze", "Flatten")
-        permutes = node.op == "Transpose" and list(attributes.get("perm", [1]))[0] != 0
+        permutes = node.op == "Transpose" and next(iter(attributes.get("perm", [1]))) != 0
         if (reduces and 0 in axes) or permutes:
             raise InputError(
                 f"{model.path}: node {node} works across the first axis, which would mix the inputs of a batch; "

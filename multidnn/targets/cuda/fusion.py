@@ -114,9 +114,7 @@ def _join_conv(nodes: list[Node], model: Model) -> list[Node]:
             if behind is not None and (other in made or other in model.inputs):
                 last, relu, inputs = behind, True, (*conv.inputs, other)
                 gone |= {number, added}
-        replaced[last] = Node(
-            FUSED_CONV, conv.name, inputs, nodes[last].outputs, {**conv.attributes, "relu": relu}
-        )
+        replaced[last] = Node(FUSED_CONV, conv.name, inputs, nodes[last].outputs, {**conv.attributes, "relu": relu})
     return [replaced.get(number, node) for number, node in enumerate(nodes) if number not in gone]
 
 

@@ -135,9 +135,7 @@ class Kernels:
 
         function = driver.CUfunction(int(self._kernels[name]))
         check(
-            driver.cuLaunchKernel(
-                function, grid, 1, 1, block, 1, 1, 0, driver.CUstream(stream), packed(arguments), 0
-            ),
+            driver.cuLaunchKernel(function, grid, 1, 1, block, 1, 1, 0, driver.CUstream(stream), packed(arguments), 0),
             f"launching kernel {name}",
         )
 
@@ -154,6 +152,6 @@ def _compiled() -> bytes:
         log = b" " * check(nvrtc.nvrtcGetProgramLogSize(program), "reading the compiler's log")
         nvrtc.nvrtcGetProgramLog(program, log)
         raise InputError(f"the cuda target's kernels cannot be compiled: {log.decode().strip()}")
-    binary = b" " * check(nvrtc.nvrtcGetCUBINSize(program), "reading the compiled kernels")
+    binary: bytes = b" " * check(nvrtc.nvrtcGetCUBINSize(program), "reading the compiled kernels")
     check(nvrtc.nvrtcGetCUBIN(program, binary), "reading the compiled kernels")
     return binary

@@ -275,9 +275,7 @@ def _affine(node: Node, opset: int, x: Any, scale: Any, shift: Any) -> Tensor:
 
 @operator("InstanceNormalization")
 def _instance_normalization(node: Node, opset: int, x: Any, scale: Any, bias: Any) -> Tensor:
-    return _functional().instance_norm(
-        _t(x), weight=_t(scale), bias=_t(bias), eps=node.attributes.get("epsilon", 1e-5)
-    )
+    return _functional().instance_norm(_t(x), weight=_t(scale), bias=_t(bias), eps=node.attributes.get("epsilon", 1e-5))
 
 
 @operator("LayerNormalization")
@@ -465,8 +463,9 @@ def _transpose(node: Node, opset: int, x: Any) -> Tensor:
 def _slice(node: Node, opset: int, x: Any, *bounds: Any) -> Tensor:
     x = _t(x)
     if bounds:
-        listed = [None if value is None else _ints(node, value, "a bound") for value in bounds]
-        starts, ends, axes, steps = (*listed, *[None] * (4 - len(listed)))
+        starts, ends, axes, steps = (
+            None if value is None else _ints(node, value, "a bound") for value in (*bounds, *[None] * (4 - len(bounds)))
+        )
     else:
         starts, ends, axes = (node.attributes.get(name) for name in ("starts", "ends", "axes"))
         steps = None

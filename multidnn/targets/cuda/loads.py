@@ -1,0 +1,163 @@
+"""Background load on a lane: a kernel that copies memory at a chosen share of full speed, or groups over and over."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from multidnn.errors import InputError
+from multidnn.targets.cuda.device import Device, Lane
+from multidnn.targets.cuda.graphs import Chain
+from multidnn.targets.cuda.kernels import (
+    BLOCKS_PER_SM,
+    CHUNK_BYTES,
+    TRAFFIC_COUNTERS,
+    TRAFFIC_THREADS,
+    integer,
+    pointer,
+    real,
+    unsigned,
+)
+
+# several times the L2 cache of any GPU so far, read and written
+_BUFFER_BYTES = 512 << 20
+# a generator whose host has died ends by itself
+_LONGEST_LIFE_NS = 120 * 10**9
+# launches ahead of the GPU: enough that it never waits for the host, few enough to stop within milliseconds
+_AHEAD = 2
+
+
+class Load(Protocol):
+    """Something that runs on a lane until it is stopped."""
+
+    def start(self) -> None:
+        """Begin; returns once it is running or about to."""
+        ...
+
+    def stop(self) -> Any:
+        """End, and return what it did."""
+        ...
+
+
+class TrafficBuffers:
+    """The memory that traffic generators copy, one pair of buffers per lane, made on first use."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._buffers: dict[str, tuple[Any, Any]] = {}
+
+    def of(self, lane: Lane) -> tuple[Any, Any]:
+        """Return where the generator on `lane` reads and writes."""
+        import torch
+
+        if lane.name not in self._buffers:
+            source, sink = (
+                torch.ones(_BUFFER_BYTES // 8, dtype=torch.float32, device=self._device.name) for _ in range(2)
+            )
+            self._buffers[lane.name] = source, sink
+            torch.cuda.current_stream().synchronize()
+        return self._buffers[lane.name]
+
+
+class TrafficLoad:
+    """The traffic generator on one lane: one kernel on all its multiprocessors that does not end by itself."""
+
+    def __init__(self, device: Device, lane: Lane, buffers: TrafficBuffers, duty: float) -> None:
+        import torch
+
+        self._device = device
+        self._lane = lane
+        self._buffers = buffers.of(lane)
+        self._duty = duty
+        self._stop = torch.zeros(1, dtype=torch.int32).pin_memory()
+        self._counters = torch.zeros(TRAFFIC_COUNTERS, dtype=torch.int64, device=device.name)
+        self._counters[1] = torch.iinfo(torch.int64).max
+        torch.cuda.current_stream().synchronize()
+
+    def start(self) -> None:
+        """See `Load.start`."""
+        source, sink = self._buffers
+        self._device.kernels.launch(
+            "traffic",
+            BLOCKS_PER_SM * self._lane.sms,
+            TRAFFIC_THREADS,
+            self._lane.address,
+            [
+                pointer(source.data_ptr()),
+                pointer(sink.data_ptr()),
+                unsigned(source.numel() * 4 // CHUNK_BYTES),
+                integer(CHUNK_BYTES // 16),
+                real(self._duty),
+                pointer(self._stop.data_ptr()),
+                pointer(self._counters.data_ptr()),
+                unsigned(_LONGEST_LIFE_NS),
+            ],
+        )
+
+    def stop(self) -> tuple[float, float]:
+        """End it; return the bytes read and written, and the seconds from its first block's start to its last's end."""
+        self._stop[0] = 1
+        self._lane.stream.synchronize()
+        chunks, begin, end = self._counters.tolist()
+        return 2.0 * CHUNK_BYTES * chunks, (end - begin) / 1e9
+
+
+class LoopLoad:
+    """Groups of networks on one lane over and over, launched from a thread of the host, a few ahead.
+
+    Args:
+        chain: `rounds` rounds of the groups.
+    """
+
+    def __init__(self, lane: Lane, chain: Chain, rounds: int) -> None:
+        self._lane = lane
+        self._chain = chain
+        self._rounds = rounds
+        self._finished = 0
+        self._error: InputError | None = None
+        self._ending = threading.Event()
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """See `Load.start`."""
+        self._thread.start()
+        self._running.wait()
+
+    def _run(self) -> None:
+        import torch
+
+        pending: list[Any] = []
+        try:
+            while not self._ending.is_set():
+                self._chain.launch()
+                event = torch.cuda.Event()
+                event.record(self._lane.stream)
+                pending.append(event)
+                if len(pending) > _AHEAD:
+                    pending.pop(0).synchronize()
+                    self._finished += self._rounds
+                    self._running.set()
+            self._finished += self._rounds * len(pending)
+        except InputError as error:
+            self._error = error
+        finally:
+            self._running.set()
+            self._lane.stream.synchronize()
+
+    def stop(self) -> int:
+        """End it; return how many rounds were finished."""
+        self._ending.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._finished
+
+
+def started(loads: dict[str, Load], stop: Callable[[], None]) -> None:
+    """Start all `loads`; if one cannot, `stop` what runs and raise."""
+    try:
+        for load in loads.values():
+            load.start()
+    except BaseException:
+        stop()
+        raise

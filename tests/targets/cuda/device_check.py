@@ -1,0 +1,400 @@
+"""Checks the cuda target on a real GPU and prints what it finds: ``python -m tests.targets.cuda.device_check``.
+
+Run it from the project's root on a machine with an NVIDIA GPU, PyTorch, cuda-bindings, onnx and onnxruntime. It sets
+nothing on the GPU. Everything is printed as short tables; the exit code is 1 if a check fails.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multidnn import networks
+from multidnn.contention.characterise import characterise
+from multidnn.measure.emc import profile_emc
+from multidnn.measure.layers import profile_layers
+from multidnn.measure.merge import merge_tables
+from multidnn.measure.options import MeasureOptions
+from multidnn.measure.transitions import profile_transitions
+from multidnn.measure.whole import profile_whole, read_chip_runtimes
+from multidnn.networks.exported import ExportedNetwork
+from multidnn.runtime.jobs import RunOptions, run_workload
+from multidnn.schedule.problem import Problem
+from multidnn.schedule.schedule import Schedule, evaluate
+from multidnn.schedule.workload import Workload
+from multidnn.tables import LAYERS
+from multidnn.targets.base import Loop, Timed, Traffic
+from multidnn.targets.cuda.target import CudaTarget
+
+OPTIONS = MeasureOptions(warmup=2, min_samples=10, max_samples=30, budget_s=0.5)
+Result = dict[str, Any]
+# of all single transitions: how many run that are predicted best, and how many at random
+_BEST, _RANDOM = 20, 100
+# deviation from ONNX Runtime on the CPU that is rounding, as a share of the largest output
+TOLERANCES = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 3e-2, "bf16": 2e-1}
+
+
+def partitions(*sms: int, precision: str = "fp32") -> dict[str, dict[str, Any]]:
+    """Return a split with a partition per count of SMs, called after it."""
+    return {str(count): {"sms": count, "precision": precision} for count in sms}
+
+
+class Check:
+    """What the checks share: exported networks and where to write."""
+
+    def __init__(self, names: list[str], precision: str, batch: int, folder: Path) -> None:
+        self.names, self.precision, self.batch, self.folder = names, precision, batch, folder
+        self.failed: list[str] = []
+        self.results: Result = {}
+
+    def target(self, *sms: int) -> CudaTarget:
+        """Return a target with one split."""
+        spec = {"kind": "cuda", "batch": self.batch, "partitions": partitions(*sms, precision=self.precision)}
+        return CudaTarget("cuda", spec)
+
+    def network(self, name: str) -> ExportedNetwork:
+        """Return an exported network."""
+        return ExportedNetwork.read(self.folder / name)
+
+    def require(self, condition: bool, what: str) -> None:
+        """Note a failure."""
+        if not condition:
+            self.failed.append(what)
+            print(f"   FAILED: {what}")
+
+
+def export(check: Check) -> None:
+    """Networks and convolutions, written to a temporary folder."""
+    for name in check.names:
+        network = networks.load(Path("prototxt") / f"{name}.prototxt", seed=2024, name=name)
+        networks.export(network, networks.choose_groups(network), check.folder / name)
+    for path in sorted(Path("prototxt/convolution").glob("*.prototxt")):
+        network = networks.load(path, seed=2024)
+        networks.export(network, networks.choose_groups(network, count=1), check.folder / "convolutions" / path.stem)
+
+
+def splits(check: Check) -> None:
+    """SMs of two- and three-way splits: as many as asked for, disjoint, in captured graphs too."""
+    import torch
+
+    from multidnn.targets.cuda.graphs import Chain
+    from multidnn.targets.cuda.kernels import pointer, unsigned
+
+    for sms in ((32, 100), (64, 68), (44, 88), (40, 48, 44), (32, 32, 32, 36), (64, 64)):
+        try:
+            device = check.target(*dict.fromkeys(sms))._opened() if len(set(sms)) == len(sms) else None
+            if device is None:
+                named = {f"p{i}": {"sms": count} for i, count in enumerate(sms)}
+                device = CudaTarget("cuda", {"partitions": named})._opened()
+        except Exception as error:
+            print(f"   {sms}: {error}")
+            continue
+        used: dict[str, set[int]] = {}
+        for name, lane in device.lanes.items():
+            blocks = torch.zeros(1024, dtype=torch.int32, device="cuda")
+            torch.cuda.synchronize()
+
+            def where(device: Any = device, lane: Any = lane, blocks: Any = blocks) -> None:
+                arguments = [pointer(blocks.data_ptr()), unsigned(100_000)]
+                device.kernels.launch("where", 2 * device.total_sms, 1024, lane.address, arguments)
+
+            captured = lane.capture(where, torch.cuda.graph_pool_handle())
+            chain = Chain(device, lane, 1)
+            chain.add([captured])
+            chain.stamp()
+            chain.ready().launch()
+            lane.stream.synchronize()
+            used[name] = set(blocks.nonzero().flatten().tolist())
+            chain.close()
+        disjoint = all(not a & b for a, b in itertools.combinations(used.values(), 2))
+        counts = {name: (lane.sms, len(used[name])) for name, lane in device.lanes.items()}
+        print(f"   {sms}: given, seen {counts}, disjoint {disjoint}, clusters kept {set(device.clusters.values())}")
+        check.require(disjoint and all(a == b for a, b in counts.values()), f"split {sms}")
+
+
+def outputs(check: Check) -> None:
+    """Outputs on both partitions and on the whole chip against ONNX Runtime on the CPU, groups in a chain."""
+    import onnxruntime
+
+    rng = np.random.default_rng(1)
+    for precision in ("fp32", "tf32", "fp16", "bf16"):
+        target = CudaTarget("cuda", {"partitions": partitions(32, 100, precision=precision)})
+        for name in check.names:
+            network = check.network(name)
+            runner = onnxruntime.InferenceSession(str(network.whole_path), providers=["CPUExecutionProvider"])
+            begin = time.monotonic()
+            with target.open_session({name: network}, chip={name: target.chip_runtimes[0]}) as session:
+                session.load()
+                loading = time.monotonic() - begin
+                for accelerator in target.accelerators:
+                    for group in network.groups:
+                        reason = session.refusal(accelerator, name, group.index)
+                        check.require(reason is None, f"{name} group {group.index}: {reason}")
+                inputs = {key: rng.standard_normal(shape, dtype=np.float32) for key, shape in network.inputs.items()}
+                for key, value in inputs.items():
+                    session.tensor(name, key)[...] = value
+                expected = dict(zip(network.outputs, runner.run(list(network.outputs), inputs), strict=True))
+                errors = {}
+                for accelerator in (*target.accelerators, "chip"):
+                    for key in network.outputs:
+                        session.tensor(name, key)[...] = np.nan
+                    if accelerator == "chip":
+                        session.time_whole(name, 1)
+                    else:
+                        session.time(accelerator, [Timed(name, group.index) for group in network.groups], 1)
+                    errors[accelerator] = max(
+                        float(np.abs(session.tensor(name, key) - value).max() / np.abs(value).max())
+                        for key, value in expected.items()
+                    )
+            listing = ", ".join(f"{key} {value:.1e}" for key, value in errors.items())
+            print(f"   {precision} {name}: {listing}; loaded in {loading:.1f} s")
+            check.require(max(errors.values()) < TOLERANCES[precision], f"outputs of {name} in {precision}")
+
+
+def alone(check: Check) -> None:
+    """Each network alone: on partitions (one segment), and on the whole chip; ms."""
+    for precision in dict.fromkeys(("fp32", "tf32", check.precision)):
+        target = CudaTarget("cuda", {"batch": check.batch, "partitions": partitions(32, 100, precision=precision)})
+        for name in check.names:
+            network = check.network(name)
+            with target.open_session({name: network}, chip={name: target.chip_runtimes[0]}) as session:
+                session.load()
+                session.fill_inputs(np.random.default_rng(0))
+                groups = [Timed(name, group.index) for group in network.groups]
+                summed = {a: np.median(np.sum(session.time(a, groups, 30), axis=1)) for a in target.accelerators}
+                whole = np.median(session.time_whole(name, 30))
+                segments = {}
+                for accelerator in target.accelerators:
+                    from multidnn.targets.base import Step
+
+                    session.plan(accelerator, accelerator, [Step(tuple(f"{name}/{t.group}" for t in groups))], True)
+                    times = [session.iterate(accelerator, [accelerator], 5)[1][accelerator][0] for _ in range(30)]
+                    segments[accelerator] = np.median([t.end_ns[-1] - t.start_ns for t in times]) / 1e6
+            check.results[f"alone/{precision}/{name}"] = {"segments": segments, "whole": whole}
+            print(
+                f"   {precision} b{check.batch} {name}: 132: {whole:.3f}; "
+                + "; ".join(f"{a}: {segments[a]:.3f} (groups {summed[a]:.3f})" for a in target.accelerators)
+            )
+
+
+def traffic(check: Check) -> None:
+    """The generator: GB/s per partition and duty, together, and what timing beside it is like."""
+    target = check.target(32, 100)
+    name = check.names[0]
+    network = check.network(name)
+    with target.open_session({name: network}) as session:
+        session.load()
+        session.fill_tensors(np.random.default_rng(0))
+        for accelerator in target.accelerators:
+            row = []
+            for duty in (0.25, 0.5, 1.0):
+                with session.background({accelerator: Traffic(duty)}) as answers:
+                    time.sleep(0.1)
+                row.append(answers[accelerator][0] / answers[accelerator][1] / 1e9)
+            print(f"   generator on {accelerator}: " + ", ".join(f"{rate:.0f}" for rate in row) + " GB/s")
+        print(f"   peak {session.peak_traffic(0.2) / 1e9:.0f} GB/s")
+        groups = [Timed(name, group.index, 20) for group in network.groups]
+        for accelerator, other in itertools.permutations(target.accelerators):
+            free = np.median(session.time(accelerator, groups, 5), axis=0)
+            for label, load in (("traffic", Traffic(1.0)), ("loop", Loop(tuple((name, g.group) for g in groups)))):
+                with session.background({other: load}) as answers:
+                    begin = time.monotonic()
+                    first = session.time(accelerator, groups, 1)[0]
+                    once = time.monotonic() - begin
+                    begin = time.monotonic()
+                    loaded = session.time(accelerator, groups, 5)
+                    five = time.monotonic() - begin
+                slow = np.median(loaded, axis=0) / free
+                print(
+                    f"   {name} on {accelerator} beside {label}: slowdown per group "
+                    + " ".join(f"{value:.2f}" for value in slow)
+                    + f"; first {np.sum(first) / np.sum(np.median(loaded, axis=0)):.2f}; wall {1e3 * once:.1f}, "
+                    f"{1e3 * five / 5:.1f} ms, expected {20 * np.sum(free * slow):.1f}; did {answers[other]}"
+                )
+
+
+def pipeline(check: Check) -> None:
+    """The whole chain on one pair: profiles, contention, predictions, and runs of single transitions."""
+    pair = check.names[:2]
+    target = check.target(32, 100)
+    folder = check.folder / "results"
+    directories = [check.folder / name for name in pair]
+    begin = time.monotonic()
+
+    def lap(what: str) -> None:
+        nonlocal begin
+        print(f"   {what}: {time.monotonic() - begin:.1f} s", flush=True)
+        begin = time.monotonic()
+
+    parts = []
+    for directory in directories:
+        parts.append(folder / f"layers_{directory.name}.csv")
+        profile_layers(target, directory, OPTIONS, parts[-1])
+    layers = folder / "layer_results.csv"
+    merge_tables(parts, LAYERS, layers)
+    lap("layers")
+    transitions = folder / "transition_results.csv"
+    profile_transitions(target, directories, layers, OPTIONS, transitions)
+    series = json.loads(transitions.with_suffix(".json").read_text())["samples"]
+    for key, label in (("signal_ms", "held"), ("arrival_ms", "arrival"), ("cold_read_extra_ms", "copy")):
+        medians = [1e3 * np.median(values[key]) for values in series.values()]
+        print(f"   {label}: median {np.median(medians):.2f} us, largest {max(medians):.2f} us")
+    lap("transitions")
+    whole = folder / "whole_results.csv"
+    profile_whole(target, directories, OPTIONS, whole)
+    lap("whole")
+    emc = folder / "emc_results.csv"
+    convolutions = sorted((check.folder / "convolutions").iterdir())
+    profile_emc(target, directories, convolutions, layers, OPTIONS, emc, folder / "emc.yaml")
+    lines = emc.read_text().splitlines()
+    print("   " + "\n   ".join(line for line in lines if line.split(",")[0] in pair))
+    lap("emc")
+    contention = folder / "contention.json"
+    characterise(target, directories, convolutions, emc, OPTIONS, contention)
+    print("   fit", json.loads(contention.read_text())["fit"])
+    lap("contention")
+    workload = Workload.from_dict({"name": "pair", "instances": [{"name": n, "network": n} for n in pair]}, "check")
+    problem = Problem.from_files(layers, transitions, emc, contention, workload)
+    placed = list(_placed(problem, pair, [len(check.network(n).groups) for n in pair], target.accelerators))
+    naive = [schedule for schedule in placed if schedule.scheduler.startswith("naive")]
+    rest = [schedule for schedule in placed if schedule not in naive]
+    best = sorted(rest, key=lambda schedule: schedule.value or 0)[:_BEST]
+    chosen = np.random.default_rng(0).choice(len(rest), min(_RANDOM, len(rest)), replace=False)
+    schedules = naive + best + [rest[number] for number in chosen if rest[number] not in best]
+    for name in ("whole", "streams"):
+        schedules.append(Schedule("pair", "cuda", name, "latency", None, "feasible", None, None, None, None, None))
+    paths = []
+    for schedule in schedules:
+        paths.append(folder / "schedules" / f"{schedule.scheduler}.json")
+        schedule.write(paths[-1])
+    lap(f"{len(schedules)} schedules")
+    out = folder / "run.json"
+    options = RunOptions(warmup=2, min_iterations=12, max_iterations=12, budget_s=20)
+    run_workload(
+        target, workload, dict(zip(pair, directories, strict=True)), paths, read_chip_runtimes(whole), options, out
+    )
+    lap("runs")
+    _compare(check, schedules, json.loads(out.read_text()))
+
+
+def _placed(problem: Problem, pair: list[str], groups: list[int], accelerators: tuple[str, ...]) -> Any:
+    """Yield a schedule per assignment of whole networks and per single transition, in the two obvious orders."""
+
+    def cuts(count: int) -> list[list[list[Any]]]:
+        return [
+            [[first, 0, cut - 1], [second, cut, count - 1]]
+            for first, second in itertools.permutations(accelerators)
+            for cut in range(1, count)
+        ] + [[[accelerator, 0, count - 1]] for accelerator in accelerators]
+
+    number = 0
+    for one, two in itertools.product(cuts(groups[0]), cuts(groups[1])):
+        for flipped in (False, True):
+            segments = [(pair[0], *s) for s in one] + [(pair[1], *s) for s in two]
+            ordered = sorted(segments, key=lambda s: (s[2] > 0, (s[0] != pair[0]) != flipped))
+            order = {a: [[i, f, last] for i, where, f, last in ordered if where == a] for a in accelerators}
+            placement = {
+                name: [
+                    a for i, a, f, last in sorted(segments, key=lambda s: s[2]) if i == name for _ in range(f, last + 1)
+                ]
+                for name in pair
+            }
+            timeline = evaluate(problem, placement, order)
+            kind = "naive" if len(segments) == 2 else "split"
+            yield Schedule(
+                "pair", "cuda", f"{kind}{number}", "latency", None, "feasible", timeline.makespan_ms, None,
+                {"makespan_ms": timeline.makespan_ms, "throughput_per_s": 0, "finish_ms": timeline.finish_ms},
+                placement, order,
+            )  # fmt: skip
+            number += 1
+
+
+def _compare(check: Check, schedules: list[Schedule], run: Mapping[str, Any]) -> None:
+    from scipy.stats import spearmanr
+
+    measured: dict[str, list[float]] = {}
+    for iteration in run["iterations"]:
+        measured.setdefault(iteration["scheduler"], []).append(iteration["makespan_ms"])
+    medians = {name: float(np.median(values)) for name, values in measured.items()}
+    placed = [s for s in schedules if s.value is not None]
+    predicted = np.array([s.value for s in placed])
+    found = np.array([medians[s.scheduler] for s in placed])
+    errors = 100 * np.abs(predicted / found - 1)
+    print(
+        f"   {len(placed)} placed schedules: prediction error median {np.median(errors):.1f} %, p90 "
+        f"{np.percentile(errors, 90):.1f} %, Spearman {spearmanr(predicted, found)[0]:.3f}"
+    )
+    naive = min(medians[s.scheduler] for s in placed if s.scheduler.startswith("naive"))
+    best = placed[int(np.argmin(found))]
+    chosen = placed[int(np.argmin(predicted))]
+    print(f"   whole {medians['whole']:.3f}, streams {medians['streams']:.3f}, naive {naive:.3f} ms")
+    print(
+        f"   best measured {best.scheduler} {found.min():.3f} (predicted {best.value:.3f}): {best.order}\n"
+        f"   chosen by prediction {chosen.scheduler} {medians[chosen.scheduler]:.3f} (predicted {chosen.value:.3f})"
+    )
+    noise = [100 * (np.percentile(v, 75) - np.percentile(v, 25)) / np.median(v) for v in measured.values()]
+    handovers = [ms for name, values in run["handover_ms"].items() if name not in ("whole", "streams") for ms in values]
+    idle = [
+        100 * i["idle_ms"] / i["makespan_ms"] for i in run["iterations"] if i["scheduler"] not in ("whole", "streams")
+    ]
+    print(
+        f"   quartile spread {np.median(noise):.1f} %; hand-over median {1e3 * np.median(handovers):.1f} us; gaps on the "
+        f"deciding chain {np.median(idle):.2f} % of the makespan; outputs "
+        + ", ".join(f"{k} {v['max_abs_err']} of {v['tolerance']:.1e} {v['ok']}" for k, v in run["outputs"].items())
+    )
+    check.results["pair"] = {"medians": medians, "predicted": {s.scheduler: s.value for s in placed}}
+    check.require(all(v["ok"] for v in run["outputs"].values()), "outputs of the runs")
+    check.require(np.median(handovers) < 0.010, "hand-over under 10 us")
+
+
+CHECKS: dict[str, Callable[[Check], None]] = {
+    "splits": splits,
+    "outputs": outputs,
+    "alone": alone,
+    "traffic": traffic,
+    "pipeline": pipeline,
+}
+
+
+def main() -> int:
+    """Run the checks; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--networks", nargs="+", default=["googlenet", "resnet101", "vgg19", "alexnet"])
+    parser.add_argument("--precision", default="tf32")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
+    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        check = Check(arguments.networks, arguments.precision, arguments.batch, Path(folder))
+        begin = time.monotonic()
+        export(check)
+        print(f"== exported {', '.join(check.names)} in {time.monotonic() - begin:.1f} s")
+        target = check.target(32, 100)
+        print(json.dumps({"facts": target.facts(), "clocks": target.clocks()}))
+        for name in arguments.only:
+            begin = time.monotonic()
+            print(f"== {name}: {CHECKS[name].__doc__}", flush=True)
+            try:
+                CHECKS[name](check)
+            except Exception:
+                traceback.print_exc(file=sys.stdout)
+                check.failed.append(name)
+            print(f"   [{time.monotonic() - begin:.1f} s]", flush=True)
+        print("clocks after", json.dumps(target.clocks()))
+        if arguments.out:
+            arguments.out.write_text(json.dumps(check.results))
+    print("failed:", check.failed or "nothing")
+    return 1 if check.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
