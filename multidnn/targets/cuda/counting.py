@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import multidnn
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.cuda.spec import CudaSpec
@@ -73,7 +76,9 @@ def _profile(job: Mapping[str, Any]) -> list[tuple[str, float]]:
         sys.executable, "-m", "multidnn.targets.cuda.counted", json.dumps(job),
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"Nsight Compute cannot be run: {error}") from None
     if done.returncode != 0:
@@ -81,6 +86,12 @@ def _profile(job: Mapping[str, Any]) -> list[tuple[str, float]]:
         errors = [line for line in said if "ERR" in line or "rror" in line] or said
         raise InputError(f"Nsight Compute failed (exit code {done.returncode}): {' '.join(errors[-3:])}")
     return parse(done.stdout)
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment, in which the child finds this package wherever it was started."""
+    root = str(Path(multidnn.__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 
 def parse(text: str) -> list[tuple[str, float]]:

@@ -110,6 +110,18 @@ class Device:
             self._chip_streams.append(torch.cuda.Stream())
         return Lane(name, precision, self._chip_streams[number], self._primary, self.total_sms)
 
+    def bind(self) -> None:
+        """Make the device usable from the calling thread, which each thread but the first must do."""
+        from cuda.bindings import driver
+
+        check(driver.cuCtxSetCurrent(self._primary), "using the GPU from another thread")
+
+    def synchronize(self) -> None:
+        """Wait for everything on the device; not beside background load."""
+        import torch
+
+        torch.cuda.synchronize(self.spec.device)
+
     def launch(self, executable: Any, lane: Lane) -> None:
         """Enqueue an instantiated graph on a lane."""
         from cuda.bindings import driver

@@ -14,6 +14,9 @@ from multidnn.errors import InputError
 from multidnn.targets.cuda.driver import check
 from multidnn.targets.cuda.partitions import Division, divide
 
+# CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING of cuda.h; versions of cuda-bindings name its enumeration differently
+_IGNORE_COSCHEDULING = 1
+
 
 @dataclass(frozen=True)
 class GreenContext:
@@ -96,9 +99,8 @@ def _dealt(device: int, division: Division, place: str) -> tuple[list[Any], Any,
     resource = _resource(device)
     if not needed:
         return [], resource, True
-    ignoring = driver.CUdevSmResourceSplit_flags.CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING
     # the driver deals out more groups if it need not keep neighbours together
-    for flags in (0, int(ignoring)):
+    for flags in (0, _IGNORE_COSCHEDULING):
         groups, found, rest = check(
             driver.cuDevSmResourceSplitByCount(needed, resource, flags, division.unit), "dividing the multiprocessors"
         )

@@ -108,7 +108,8 @@ class LoopLoad:
         chain: `rounds` rounds of the groups.
     """
 
-    def __init__(self, lane: Lane, chain: Chain, rounds: int) -> None:
+    def __init__(self, device: Device, lane: Lane, chain: Chain, rounds: int) -> None:
+        self._device = device
         self._lane = lane
         self._chain = chain
         self._rounds = rounds
@@ -128,6 +129,7 @@ class LoopLoad:
 
         pending: list[Any] = []
         try:
+            self._device.bind()
             while not self._ending.is_set():
                 self._chain.launch()
                 event = torch.cuda.Event()

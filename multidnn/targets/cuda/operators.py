@@ -5,6 +5,7 @@ optional inputs that are left out. It returns a tensor, or a tuple for several o
 device or reads from it, so that calls can be captured into a CUDA graph.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from multidnn.errors import InputError
 from multidnn.targets.cuda.fusion import AFFINE, FUSED_CONV
 from multidnn.targets.cuda.model import Array, Node, scalars
 from multidnn.targets.cuda.windows import Window
+
+_log = logging.getLogger(__name__)
+# convolutions that cudnn has no joined kernel for
+_UNFUSED: set[tuple[Any, ...]] = set()
 
 Tensor = Any
 Function = Callable[..., Any]
@@ -226,13 +231,22 @@ def _fused_convolution(node: Node, opset: int, x: Any, weight: Any, bias: Any, a
     if relu and whole and x.is_cuda and groups == 1 and len(window.kernel) == 2:
         # cudnn adds bias and summand and rectifies within the convolution
         functional, torch = _functional(), _torch()
-        padding = window.before
+        padded, padding = x, window.before
         if not window.symmetric:
-            x, padding = functional.pad(x, window.explicit_pads()), (0, 0)
+            padded, padding = functional.pad(x, window.explicit_pads()), (0, 0)
         arguments = (_t(bias), window.strides, padding, window.dilations, groups)
-        if added is None:
-            return torch.cudnn_convolution_relu(x, _t(weight), *arguments)
-        return torch.cudnn_convolution_add_relu(x, _t(weight), added, 1.0, *arguments)
+        key = (node.outputs[0], x.dtype, tuple(x.shape))
+        if key not in _UNFUSED:
+            try:
+                if added is None:
+                    return torch.cudnn_convolution_relu(padded, _t(weight), *arguments)
+                return torch.cudnn_convolution_add_relu(padded, _t(weight), added, 1.0, *arguments)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                # decided while warming up, so that what is captured is the same every time
+                _UNFUSED.add(key)
+                _log.info("cuda: node %s runs as separate kernels: %s", node, str(error).splitlines()[0])
     result = _conv(x, _t(weight), _t(bias), window, groups)
     if added is not None:
         result = result + added

@@ -156,6 +156,8 @@ class CudaSession:
         if key not in self._programs:
             with precision.applied():
                 self._programs[key] = Program(Path(path), precision, self._batch, self._store)
+            # weights are put there by another stream than the lanes'
+            self._device.synchronize()
         return self._programs[key]
 
     def refusal(self, accelerator: str, instance: str, group: int) -> str | None:
@@ -251,7 +253,7 @@ class CudaSession:
                 running[name] = TrafficLoad(self._device, lane, self._buffers, load.duty)
             else:
                 rounds = max(1, _LOOP_GROUPS // len(load.groups))
-                running[name] = LoopLoad(lane, self._loop_chain(lane, load.groups, rounds), rounds)
+                running[name] = LoopLoad(self._device, lane, self._loop_chain(lane, load.groups, rounds), rounds)
         answers: dict[str, Any] = {}
 
         def stop() -> None:

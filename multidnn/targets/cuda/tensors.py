@@ -55,6 +55,8 @@ class Tensors:
         places = self._places.setdefault(key, {})
         if lane.name not in places:
             places[lane.name] = lane.precision.arranged(self._new(key))
+            # the lane's stream does not wait for the one that this ran on
+            self._device.synchronize()
         return places[lane.name]
 
     def existing(self, lane: Lane, instance: str, name: str) -> Any | None:
