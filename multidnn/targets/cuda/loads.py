@@ -68,7 +68,8 @@ class TrafficLoad:
         self._lane = lane
         self._buffers = buffers.of(lane)
         self._duty = duty
-        self._stop = torch.zeros(1, dtype=torch.int32).pin_memory()
+        # on the device: a thousand blocks that look at the host's memory leave no room there for launches
+        self._stop = torch.zeros(1, dtype=torch.int32, device=device.name)
         self._counters = torch.zeros(TRAFFIC_COUNTERS, dtype=torch.int64, device=device.name)
         self._counters[1] = torch.iinfo(torch.int64).max
         torch.cuda.current_stream().synchronize()
@@ -95,7 +96,10 @@ class TrafficLoad:
 
     def stop(self) -> tuple[float, float]:
         """End it; return the bytes read and written, and the seconds from its first block's start to its last's end."""
-        self._stop[0] = 1
+        import torch
+
+        with torch.cuda.stream(self._device.main_stream):
+            self._stop.fill_(1)
         self._lane.stream.synchronize()
         chunks, begin, end = self._counters.tolist()
         return 2.0 * CHUNK_BYTES * chunks, (end - begin) / 1e9

@@ -313,10 +313,20 @@ def _lrn(node: Node, opset: int, x: Any) -> Tensor:
     functional = _functional()
     # squares of half-precision activations overflow
     wide = x.float() if x.dtype in (_torch().float16, _torch().bfloat16) else x
-    channels = wide.reshape(x.shape[0], 1, x.shape[1], -1)
+    squares = wide * wide
     # ONNX reaches floor((size - 1) / 2) channels down and the rest up
-    padded = functional.pad(channels * channels, (0, 0, (size - 1) // 2, size // 2))
-    mean = functional.avg_pool2d(padded, (size, 1), stride=1).reshape(wide.shape)
+    down, up = (size - 1) // 2, size // 2
+    if x.dim() == 4 and x.is_contiguous(memory_format=_torch().channels_last):
+        n, c, h, w = x.shape
+        rows = squares.permute(0, 2, 3, 1).reshape(n, h * w, c)
+        if down != up:
+            rows, down = functional.pad(rows, (down, up)), 0
+        mean = functional.avg_pool1d(rows, size, stride=1, padding=down).reshape(n, h, w, c).permute(0, 3, 1, 2)
+    else:
+        columns = squares.reshape(x.shape[0], 1, x.shape[1], -1)
+        if down != up:
+            columns, down = functional.pad(columns, (0, 0, down, up)), 0
+        mean = functional.avg_pool2d(columns, (size, 1), stride=1, padding=(down, 0)).reshape(wide.shape)
     factor = (attributes.get("bias", 1.0) + alpha * mean).pow_(-attributes.get("beta", 0.75))
     return (wide * factor).to(x.dtype)
 

@@ -1,7 +1,7 @@
 """Networks captured on the partitions of a GPU, ready to be timed, co-run or executed by plans; all in this process."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -32,11 +32,25 @@ _LOOP_GROUPS = 24
 _COUNT_REPEATS = 20
 _COUNT_PASSES = 5
 _WARM_UP_S = 0.002
+_CALIBRATION_KERNELS = 32
+_CALIBRATION_PASSES = 15
+_CALIBRATION_FLOATS = 1 << 17
 
 
 def chip_runtime(precision: str) -> str:
     """Return the name of the chip's runtime that computes in `precision`."""
     return _CHIP_RUNTIME + precision
+
+
+def _nothing(device: Device) -> Callable[[], Any]:
+    """Return a small kernel's work: one pass over half a megabyte."""
+    import torch
+
+    values = torch.zeros(_CALIBRATION_FLOATS, device=device.name)
+    # loads the kernel, which a capture may not do
+    values.relu_()
+    device.synchronize()
+    return lambda: values.relu_()
 
 
 class CudaSession:
@@ -66,6 +80,9 @@ class CudaSession:
         self._programs: dict[tuple[str, str], Program] = {}
         self._tensors = Tensors(device, self._instances, self._batch)
         self._pools = {name: torch.cuda.graph_pool_handle() for name in self._lanes}
+        # a pool lasts as long as a graph that was captured with it
+        self._anchors = {name: lane.capture(_nothing(device), self._pools[name]) for name, lane in self._lanes.items()}
+        self._stamp_ms: dict[str, float] = {}
         self._captured: dict[tuple[str, str, int], Captured] = {}
         self._adopted: dict[tuple[str, str, str, str], Captured] = {}
         self._refused: dict[tuple[str, str, int], str] = {}
@@ -89,7 +106,7 @@ class CudaSession:
         for chain in self._chains.values():
             chain.close()
         self._chains, self._captured, self._adopted, self._programs = {}, {}, {}, {}
-        self._plans, self._events = {}, {}
+        self._plans, self._events, self._anchors = {}, {}, {}
         self._tensors = Tensors(self._device, {}, self._batch)
         self._store = WeightStore(self._device.name)
         self._buffers = TrafficBuffers(self._device)
@@ -190,8 +207,10 @@ class CudaSession:
     # ---- timing
 
     def time(self, accelerator: str, groups: Sequence[Timed], passes: int) -> list[list[float]]:
-        """See `Session.time`: one launch per pass, timed by the device's clock between groups."""
+        """See `Session.time`: one launch per pass, timed by the device's clock between groups, less what writing that
+        clock down takes."""
         lane = self._lanes[accelerator]
+        own = self._stamp_cost(lane)
         listed = [(timed.instance, timed.group, timed.repeats) for timed in groups]
         chain = self._timing_chain(lane, tuple(listed))
         self._tensors.upload()
@@ -202,7 +221,7 @@ class CudaSession:
             times = chain.times()
             rows.append(
                 [
-                    (end - begin) / 1e6 / repeats
+                    max(1e-6, (end - begin) / 1e6 - own) / repeats
                     for begin, end, (_, _, repeats) in zip(times, times[1:], listed, strict=False)
                 ]
             )
@@ -214,6 +233,30 @@ class CudaSession:
     def time_whole(self, instance: str, passes: int) -> list[float]:
         """See `Session.time_whole`."""
         return [row[0] for row in self.time(chip_worker(instance), [Timed(instance, _WHOLE)], passes)]
+
+    def _stamp_cost(self, lane: Lane) -> float:
+        """Return by how many ms a time stamp between two kernels delays the second."""
+        if lane.name not in self._stamp_ms:
+            kernel = self._anchors[lane.name]
+            plain, stamped = Chain(self._device, lane, 2), Chain(self._device, lane, _CALIBRATION_KERNELS + 1)
+            plain.stamp()
+            stamped.stamp()
+            for _ in range(_CALIBRATION_KERNELS):
+                plain.add([kernel])
+                stamped.add([kernel])
+                stamped.stamp()
+            plain.stamp()
+            spans: list[list[int]] = [[], []]
+            for chain, found in zip((plain.ready(), stamped.ready()), spans, strict=True):
+                for _ in range(_CALIBRATION_PASSES):
+                    chain.launch()
+                    lane.stream.synchronize()
+                    times = chain.times()
+                    found.append(times[-1] - times[0])
+                chain.close()
+            without, with_stamps = (float(np.median(found)) for found in spans)
+            self._stamp_ms[lane.name] = max(0.0, with_stamps - without) / (_CALIBRATION_KERNELS - 1) / 1e6
+        return self._stamp_ms[lane.name]
 
     def _timing_chain(self, lane: Lane, groups: tuple[tuple[str, int, int], ...]) -> Chain:
         key = (lane.name, groups)

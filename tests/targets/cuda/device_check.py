@@ -185,6 +185,31 @@ def alone(check: Check) -> None:
             )
 
 
+def kernels(check: Check) -> None:
+    """Where a network's time goes on the whole chip: kernels by their share, of one eager pass."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from multidnn.targets.cuda.executor import Program, WeightStore, batched
+    from multidnn.targets.cuda.precision import Precision
+
+    for name in check.names:
+        network, precision, store = check.network(name), Precision(check.precision), WeightStore("cuda")
+        with precision.applied():
+            program = Program(network.whole_path, precision, check.batch, store)
+            inputs = {k: torch.randn(batched(s, check.batch), device="cuda") for k, s in network.inputs.items()}
+            program.run(inputs)
+            torch.cuda.synchronize()
+            with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+                program.run(inputs)
+                torch.cuda.synchronize()
+        rows = sorted(recorded.key_averages(), key=lambda row: -row.self_device_time_total)
+        total = sum(row.self_device_time_total for row in rows)
+        print(f"   {check.precision} {name}: {sum(row.count for row in rows)} kernels, {total:.0f} us")
+        for row in rows[:9]:
+            print(f"      {row.self_device_time_total:7.1f} us {row.count:4d} x {row.key[:110]}")
+
+
 def traffic(check: Check) -> None:
     """The generator: GB/s per partition and duty, together, and what timing beside it is like."""
     target = check.target(32, 100)
@@ -359,6 +384,7 @@ CHECKS: dict[str, Callable[[Check], None]] = {
     "splits": splits,
     "outputs": outputs,
     "alone": alone,
+    "kernels": kernels,
     "traffic": traffic,
     "pipeline": pipeline,
 }
