@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from multidnn import tables
-from multidnn.contention.fit import CoRun, Grid, fit_grid
+from multidnn.contention.fit import CoRun, Grid, fit_samples
+from multidnn.contention.model import write_model
 from multidnn.errors import InputError
-from multidnn.files import write_json
 from multidnn.measure.layers import repeats_for
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.options import MeasureOptions
@@ -81,7 +81,7 @@ def characterise(
             for accelerator in target.accelerators
         }
         training = {name: _co_runs(name, victims.training, series, demand, traffic) for name, series in times.items()}
-        grids = {accelerator: fit_samples(samples) for accelerator, samples in training.items()}
+        grids = {accelerator: fit_samples(samples, _DEMAND_POINTS) for accelerator, samples in training.items()}
         held_out = _against_each_other(session, target, victims.held_out, demand, grids, rng, rounds)
     write_model(
         out_json,
@@ -99,37 +99,6 @@ def characterise(
             "times_ms": times,
             "sampling": {"rounds": rounds, "seed": options.seed},
             "environment": environment(target),
-        },
-    )
-
-
-def write_model(
-    out_json: Path, grids: Mapping[str, Grid], held_out: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
-) -> None:
-    """Write contention.json: the grid of each accelerator, the error on `held_out` co-runs, and `content` behind them.
-
-    Args:
-        held_out: rows with at least ``slowdown`` (measured) and ``predicted``.
-    """
-    errors = [abs(row["predicted"] / row["slowdown"] - 1) * 100 for row in held_out]
-    write_json(
-        out_json,
-        {
-            "accelerators": {
-                accelerator: {
-                    "demand_gb_s": list(grid.demand),
-                    "external_gb_s": list(grid.external),
-                    "slowdown": [list(row) for row in grid.slowdown],
-                }
-                for accelerator, grid in grids.items()
-            },
-            "fit": {
-                "held_out": len(errors),
-                "median_error_pct": float(np.median(errors)) if errors else None,
-                "p90_error_pct": float(np.percentile(errors, 90)) if errors else None,
-            },
-            "held_out": list(held_out),
-            **content,
         },
     )
 
@@ -270,11 +239,3 @@ def _plan(session: Session, accelerator: str, groups: Sequence[Key]) -> list[Tim
     once = [Timed(name, group) for name, group in groups]
     trial = np.median(session.time(accelerator, once, 2), axis=0)
     return [Timed(name, group, repeats_for(ms)) for (name, group), ms in zip(groups, trial, strict=True)]
-
-
-def fit_samples(samples: Sequence[CoRun]) -> Grid:
-    """Fit a grid with demand points at the quantiles of the samples and external points at the levels measured."""
-    if not samples:
-        return Grid((0.0,), (0.0,), ((1.0,),))
-    demands = np.unique(np.quantile([s.demand for s in samples], np.linspace(0, 1, _DEMAND_POINTS)))
-    return fit_grid(samples, demands.tolist(), [0.0, *sorted({s.external for s in samples})])

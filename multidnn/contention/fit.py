@@ -66,6 +66,17 @@ def fit_grid(samples: Sequence[CoRun], demand_axis: Sequence[float], external_ax
     return Grid(tuple(map(float, demand)), tuple(map(float, external)), tuple(tuple(map(float, row)) for row in values))
 
 
+def fit_samples(samples: Sequence[CoRun], demand_points: int) -> Grid:
+    """Fit a grid with up to `demand_points` demands at the quantiles of the samples, and external ones as measured.
+
+    Without samples (nothing can run beside), the grid is 1 everywhere.
+    """
+    if not samples:
+        return Grid((0.0,), (0.0,), ((1.0,),))
+    demands = np.unique(np.quantile([s.demand for s in samples], np.linspace(0, 1, demand_points)))
+    return fit_grid(samples, demands.tolist(), [0.0, *sorted({s.external for s in samples})])
+
+
 def _weights(axis: NDArray[np.float64], value: float) -> NDArray[np.float64]:
     """Return the linear interpolation weights of `value` on `axis`, clamped to its ends."""
     return np.array([np.interp(value, axis, unit) for unit in np.eye(len(axis))])

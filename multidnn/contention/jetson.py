@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from multidnn import tables
-from multidnn.contention.characterise import fit_samples, write_model
-from multidnn.contention.fit import CoRun, Grid
+from multidnn.contention.fit import CoRun, Grid, fit_samples
+from multidnn.contention.model import write_model
 from multidnn.errors import InputError
 from multidnn.files import read_json
 from multidnn.measure.jetson.emc import read_engines
@@ -25,8 +25,10 @@ from multidnn.targets.jetson.target import JetsonTarget, device_kind, dla_core
 
 _log = logging.getLogger(__name__)
 
-# convolutions that load the other accelerators, by their rank in demand: the heaviest, and two below
-_LOAD_RANKS = (1.0, 0.66, 0.33)
+# convolutions that load the other accelerators, by their rank in demand, the heaviest first; curves of slowdown bend
+# sharply (PCCS, MICRO 2021), so there are as many as time allows
+_LOAD_RANKS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+_DEMAND_POINTS = 9
 _TRAINING_GROUPS = 24
 _HELD_OUT_PAIRS = 24
 # a victim runs so long within one sample that it sees the load's average
@@ -36,9 +38,13 @@ _MOST_REPEATS = 200
 
 @dataclass(frozen=True)
 class _Runnable:
-    """An engine that can run on `accelerator`: its demand (GB/s) and time (ms) alone, and its path on the board."""
+    """An engine that can run on `accelerator`: its demand (GB/s) and time (ms) alone, and its path on the board.
 
-    name: str
+    `group` is None for a whole network and for a convolution.
+    """
+
+    network: str
+    group: int | None
     accelerator: str
     demand: float
     alone_ms: float
@@ -46,7 +52,8 @@ class _Runnable:
 
     @property
     def key(self) -> str:
-        return f"{self.name}@{self.accelerator}"
+        name = self.network if self.group is None else f"{self.network}/{self.group}"
+        return f"{name}@{self.accelerator}"
 
     @property
     def repeats(self) -> int:
@@ -65,7 +72,7 @@ def characterise_board(
     """Write contention.json: one slowdown grid per accelerator, the fit's error, and every co-run.
 
     Victims are the 25 convolutions, on the GPU also groups of the networks and on a DLA whole networks; each runs alone
-    and beside three convolutions of falling demand on all other accelerators, alternately. The fit is checked on groups
+    and beside convolutions of falling demand on all other accelerators, alternately. The fit is checked on groups
     beside whole networks that it has not seen together.
 
     Raises:
@@ -103,7 +110,7 @@ def characterise_board(
     for result in answer["measurements"]:
         times.setdefault(result["name"], []).append(float(np.median(result["victim_ms"])))
     training = {name: _co_runs(victims[name], loads, times) for name in target.accelerators}
-    grids = {name: fit_samples(samples) for name, samples in training.items()}
+    grids = {name: fit_samples(samples, _DEMAND_POINTS) for name, samples in training.items()}
     held_out = [_checked(pair, grids, times) for pair in pairs]
     write_model(
         out_json,
@@ -139,6 +146,7 @@ def _runnables(
         convolutions = [
             _Runnable(
                 name,
+                None,
                 accelerator,
                 demands[name, None, accelerator],
                 said["loop_ms"][f"{name}/{accelerator}"],
@@ -146,10 +154,12 @@ def _runnables(
             )
             for name, devices in sorted(engines["convolution"].items())
             for accelerator in target.accelerators
+            if (name, None, accelerator) in demands
         ]
         groups = [
             _Runnable(
-                f"{network.name}/{group.index}",
+                network.name,
+                group.index,
                 "gpu",
                 demands[network.name, group.index, "gpu"],
                 said["loop_ms"][f"{network.name}/{group.index}/gpu"],
@@ -161,13 +171,14 @@ def _runnables(
         wholes = [
             _Runnable(
                 network.name,
+                None,
                 accelerator,
                 said["whole_gb_s"][network.name][accelerator],
                 said["loop_ms"][f"{network.name}/{accelerator}"],
                 profiles[network.name][device_kind(accelerator)]["build"]["engine"],
             )
             for network in networks
-            for accelerator in target.accelerators
+            for accelerator in said["whole_gb_s"][network.name]
         ]
     except KeyError as error:
         raise InputError(
@@ -269,8 +280,8 @@ def _checked(
 ) -> dict[str, Any]:
     victim, other = pair
     return {
-        "victim": [victim.name, victim.accelerator],
-        "beside": [other.name, other.accelerator],
+        "victim": [victim.network, victim.group, victim.accelerator],
+        "beside": [other.network, other.group, other.accelerator],
         "demand_gb_s": victim.demand,
         "external_gb_s": other.demand,
         "slowdown": _slowdown(times, victim, (other,)),

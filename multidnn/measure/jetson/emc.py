@@ -42,8 +42,9 @@ def profile_emc_on_board(
     """Write emc_results.csv, its sidecar, and the figure-3 view of the first accelerator.
 
     Each engine loops alone while tegrastats or jtop prints the memory controller's utilisation; readings count once
-    the running average has settled. Measured: the convolutions on every accelerator, the groups on the GPU, and whole
-    networks on every accelerator. A DLA runs no single group as it would within a network, so a group's demand there
+    the running average has settled. Measured: the convolutions on every accelerator that takes them, the groups on the
+    GPU, and whole networks on every accelerator. A group's demand is the traffic of one execution of its engine over
+    its time within the network. A DLA runs no single group as it would within a network, so a group's demand there
     follows from the ratio of the whole network's on both (the paper's method).
 
     Args:
@@ -91,7 +92,7 @@ def profile_emc_on_board(
         samples[_key(loop)] = [[reading.emc.percent, reading.emc.mhz or 0.0] for reading in chosen if reading.emc]
     clock = _highest_clock(target, found)
     peak = peak_gb_s(clock, bus)
-    rows = _rows(target, networks, times, measured, tool, peak)
+    rows = _rows(target, networks, times, measured, loop_ms, tool, peak)
     tables.write(out_csv, tables.EMC, rows)
     write_text(out_yaml, yaml.safe_dump(figure_3(rows, target.accelerators[0]), sort_keys=True))
     content = {
@@ -101,7 +102,11 @@ def profile_emc_on_board(
         "peak_gb_s": peak,
         "peak_from": f"{clock:g} MHz x 2 transfers x {bus} bytes",
         "whole_gb_s": {
-            network.name: {name: measured[network.name, None, name] for name in target.accelerators}
+            network.name: {
+                name: measured[network.name, None, name]
+                for name in target.accelerators
+                if (network.name, None, name) in measured
+            }
             for network in networks
         },
         "loop_ms": loop_ms,
@@ -145,10 +150,17 @@ def _loops(
     loops: dict[Loop, str] = {}
     for name, devices in sorted(engines["convolution"].items()):
         for accelerator in target.accelerators:
-            loops[name, None, accelerator] = devices[device_kind(accelerator)]["engine"]
+            record = devices[device_kind(accelerator)]
+            # what the DLA refused runs on the GPU, and would be measured as if it were the DLA's
+            if dla_core(accelerator) is None or record["placement"]["dla"]:
+                loops[name, None, accelerator] = record["engine"]
     for network in networks:
         for accelerator in target.accelerators:
-            loops[network.name, None, accelerator] = wholes[network.name][device_kind(accelerator)]["build"]["engine"]
+            entry = wholes[network.name][device_kind(accelerator)]
+            if accelerator in entry["profiles"] and (
+                dla_core(accelerator) is None or entry["build"]["placement"]["dla"]
+            ):
+                loops[network.name, None, accelerator] = entry["build"]["engine"]
         for group in network.groups:
             record = engines[network.name][group_name("gpu", group.index)]
             loops[network.name, group.index, "gpu"] = record["engine"]
@@ -160,6 +172,7 @@ def _rows(
     networks: Sequence[ExportedNetwork],
     times: Mapping[tuple[str, int, str], float],
     measured: Mapping[Loop, float],
+    loop_ms: Mapping[str, float],
     tool: str,
     peak: float,
 ) -> list[tables.Row]:
@@ -190,7 +203,11 @@ def _rows(
                 if (network.name, index, accelerator) not in times:
                     # the layer table says that this accelerator does not take the group
                     continue
+                # the traffic of one execution over the group's own time: within a network, nothing is copied in or out
+                alone = loop_ms[_key((network.name, index, "gpu"))]
                 found = measured[network.name, index, "gpu"]
+                if times[network.name, index, "gpu"] > 0:
+                    found = min(peak, found * alone / times[network.name, index, "gpu"])
                 if dla_core(accelerator) is None:
                     add(network.name, index, accelerator, found, tool)
                     continue

@@ -15,6 +15,7 @@ from multidnn.measure.jetson.profiles import read_profiles
 from multidnn.measure.sampling import UNSTABLE_SPREAD, Statistics
 from multidnn.networks.board_network import BoardNetwork
 from multidnn.targets.jetson.attribution import GroupTimes, dla_group_times, gpu_group_times, on_dla
+from multidnn.targets.jetson.board.residency import LOADABLES_PER_CORE
 from multidnn.targets.jetson.engines import transition_name
 from multidnn.targets.jetson.parsers import profile as profiles
 from multidnn.targets.jetson.parsers.profile import Profile, ProfileLayer
@@ -93,21 +94,21 @@ def board_layers(
     details: dict[str, Any] = {}
     for accelerator in accelerators:
         reasons = refused if dla_core(accelerator) is not None else {}
+        if (apart := _too_many_parts(network, engines, accelerator)) is not None:
+            reasons = dict.fromkeys(range(len(network.groups)), apart)
+        if len(reasons) == len(network.groups):
+            rows += [
+                _row(network, index, accelerator) | {"supported": False, "reason": reasons[index]} for index in reasons
+            ]
+            continue
         times = {
             what: _times(network, engines, accelerator, median)
             for what, median in (("median_ms", True), ("mean_ms", False))
         }
         samples = _samples(network, engines, accelerator)
         details[accelerator] = _detail(network, engines, accelerator)
-        for index, group in enumerate(network.groups):
-            row: dict[str, Any] = {
-                "network": network.name,
-                "group": index,
-                "first_layer": group.first_layer,
-                "last_layer": group.last_layer,
-                "accelerator": accelerator,
-                "supported": index not in reasons,
-            }
+        for index in range(len(network.groups)):
+            row = _row(network, index, accelerator) | {"supported": index not in reasons}
             if index in reasons:
                 row["reason"] = reasons[index]
             else:
@@ -117,7 +118,7 @@ def board_layers(
     rows.sort(key=lambda row: (row["group"], list(accelerators).index(row["accelerator"])))
     for index in range(len(network.groups)):
         if not any(row["supported"] for row in rows if row["group"] == index):
-            raise InputError(f"no accelerator takes group {index} of {network.name!r}: {refused[index]}")
+            raise InputError(f"no accelerator takes group {index} of {network.name!r}")
     tables.write(out_csv, tables.LAYERS, rows)
     environments = {Path(path).stem: read_json(Path(path)).get("environment") for path in profile_files}
     write_json(
@@ -131,6 +132,30 @@ def board_layers(
             "environments": environments,
         },
     )
+
+
+def _row(network: BoardNetwork, index: int, accelerator: str) -> dict[str, Any]:
+    group = network.groups[index]
+    return {
+        "network": network.name,
+        "group": index,
+        "first_layer": group.first_layer,
+        "last_layer": group.last_layer,
+        "accelerator": accelerator,
+    }
+
+
+def _too_many_parts(network: BoardNetwork, engines: Mapping[str, Any], accelerator: str) -> str | None:
+    """Return why no group can be timed on a DLA: an engine that must be compared is in more parts than a core holds."""
+    if dla_core(accelerator) is None:
+        return None
+    for name in ("dla", *(transition_name("gpu", cut) for cut in network.cuts)):
+        if accelerator not in engines[name]["profiles"]:
+            return (
+                f"the network is in {engines[name]['build']['loadables']} parts on the DLA, between layers that it does not "
+                f"take, and a core holds {LOADABLES_PER_CORE}, so that its groups cannot be timed"
+            )
+    return None
 
 
 def _times(network: BoardNetwork, engines: Mapping[str, Any], accelerator: str, median: bool) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from multidnn.measure.options import MeasureOptions
 from multidnn.measure.sidecar import environment
 from multidnn.networks.board_network import BoardNetwork
 from multidnn.targets.jetson import engines
+from multidnn.targets.jetson.board.residency import LOADABLES_PER_CORE
 from multidnn.targets.jetson.profiling import profile
 from multidnn.targets.jetson.target import JetsonTarget, device_kind
 
@@ -27,7 +28,8 @@ def profile_family(
 ) -> None:
     """Write profiles/{network}/{family}.json: per engine its build record, and its profile on each accelerator.
 
-    An engine that uses the DLA is profiled on every core that the target has; one that does not, on the GPU. Engines
+    An engine that uses the DLA is profiled on every core that the target has, unless it is in more parts than a core
+    holds; one that does not, on the GPU. Engines
     are built and profiled in one job, and all but whole networks are deleted from the board then: those of all cuts of
     all networks take tens of gigabytes.
 
@@ -44,7 +46,7 @@ def profile_family(
             (name, accelerator)
             for name, record in records.items()
             for accelerator in target.accelerators
-            if record["uses_dla"] == (device_kind(accelerator) == "dla")
+            if record["uses_dla"] == (device_kind(accelerator) == "dla") and record["loadables"] <= LOADABLES_PER_CORE
         ]
         found = profile(target, network.name, runs, options.warmup, options.max_samples)
         facts = environment(target)
