@@ -28,7 +28,8 @@ _BOARD = ("kind", "board", "power_mode")
 _ENGINES = (*_BOARD, "precision", "calibration", "gpu_only", "workspace_mb")
 BOARD_KEYS = {
     "board": (*_BOARD, "accelerators"),
-    "engines": _ENGINES,
+    "models": (*_BOARD, "precision"),
+    "engines": (*_ENGINES, "accelerators"),
     "profile": (*_ENGINES, "accelerators", "profiler"),
     "emc": (*_BOARD, "accelerators", "precision", "emc", "emc_settle_s", "emc_window_s", "memory_bus_bytes"),
     "contention": (*_BOARD, "accelerators", "precision"),

@@ -55,7 +55,7 @@ rule board_models:
     conda:
         "../envs/host.yaml"
     params:
-        spec=board_spec("engines"),
+        spec=board_spec("models"),
         library=package_hash("networks", "targets/jetson/board/versions.py"),
     message:
         "Writing the models of {wildcards.network} for the board of {wildcards.target}"

@@ -38,7 +38,6 @@ rule characterise_board:
     input:
         networks=target_network_files,
         engines=target_group_engines,
-        whole=target_whole_profiles,
         emc="results/{target}/emc_results.csv",
         board="results/{target}/board.json",
     output:

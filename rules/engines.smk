@@ -80,7 +80,7 @@ rule convolution_engines:
     params:
         attempt=attempt("results/{target}/logs/engines/convolution.log"),
         convolutions=CONVOLUTIONS,
-        spec=board_spec("profile"),
+        spec=board_spec("engines"),
         sampling=SAMPLING,
         library=package_hash(*BOARD_LIBRARY, "networks"),
     message:

@@ -14,7 +14,6 @@ with job_log(snakemake.log[0]):
             target,
             [Path(file).parent for file in snakemake.input.networks],
             list(map(Path, snakemake.input.engines)),
-            list(map(Path, snakemake.input.whole)),
             Path(snakemake.input.emc),
             MeasureOptions(**snakemake.params.sampling),
             Path(snakemake.output[0]),

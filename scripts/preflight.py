@@ -3,9 +3,8 @@
 from multidnn.logs import job_log
 
 with job_log(snakemake.log[0]):
-    from multidnn.targets.jetson.preflight import failed, preflight, render
-
     from multidnn.errors import InputError
+    from multidnn.targets.jetson.preflight import failed, preflight, render
 
     checks = preflight(snakemake.params.spec)
     print(render(checks))

@@ -1,4 +1,4 @@
-"""Measures how the accelerators of a board slow each other down: engines beside convolution engines of known demand."""
+"""Measures how the accelerators of a board slow each other down: engines beside engines of known demand."""
 
 import logging
 import math
@@ -15,7 +15,6 @@ from multidnn.contention.model import write_model
 from multidnn.errors import InputError
 from multidnn.files import read_json
 from multidnn.measure.jetson.emc import read_engines
-from multidnn.measure.jetson.profiles import read_profiles
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.options import MeasureOptions
 from multidnn.measure.sidecar import environment
@@ -25,7 +24,7 @@ from multidnn.targets.jetson.target import JetsonTarget, device_kind, dla_core
 
 _log = logging.getLogger(__name__)
 
-# convolutions that load the other accelerators, by their rank in demand, the heaviest first; curves of slowdown bend
+# what loads the other accelerators, by its rank in demand, the heaviest first; curves of slowdown bend
 # sharply (PCCS, MICRO 2021), so there are as many as time allows
 _LOAD_RANKS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 _DEMAND_POINTS = 9
@@ -64,36 +63,36 @@ def characterise_board(
     target: JetsonTarget,
     network_dirs: Sequence[Path],
     engine_files: Sequence[Path],
-    whole_files: Sequence[Path],
     emc_csv: Path,
     options: MeasureOptions,
     out_json: Path,
 ) -> None:
     """Write contention.json: one slowdown grid per accelerator, the fit's error, and every co-run.
 
-    Victims are the 25 convolutions, on the GPU also groups of the networks and on a DLA whole networks; each runs alone
-    and beside convolutions of falling demand on all other accelerators, alternately. The fit is checked on groups
-    beside whole networks that it has not seen together.
+    Victims are the 25 convolutions and half of a sample of the networks' groups; each runs alone and beside engines of
+    falling demand, out of the same, on all other accelerators, alternately. The fit is checked on pairs of the other
+    half of the groups beside each other.
+
+    Args:
+        engine_files: engines/{network}.json of every network, and engines/convolution.json.
+        emc_csv: emc_results.csv, beside which its sidecar lies.
 
     Raises:
         InputError: a demand is missing in `emc_csv` or its sidecar, or an engine is missing.
     """
     networks = [ExportedNetwork.read(directory) for directory in network_dirs]
-    convolutions, groups, wholes = _runnables(target, networks, engine_files, whole_files, emc_csv)
+    convolutions, groups = _runnables(target, networks, engine_files, emc_csv)
     rng = np.random.default_rng(options.seed)
-    training_groups, held_out_groups = _dealt(groups, rng)
-    loads = {name: _loads([c for c in convolutions if c.accelerator == name]) for name in target.accelerators}
+    training, held_out_groups = _dealt(groups, rng)
     victims = {
-        name: [
-            *(c for c in convolutions if c.accelerator == name),
-            *(training_groups if dla_core(name) is None else (w for w in wholes if w.accelerator == name)),
-        ]
+        name: [runnable for runnable in (*convolutions, *training) if runnable.accelerator == name]
         for name in target.accelerators
     }
-    pairs = _pairs(held_out_groups, wholes, rng)
+    loads = {name: _loads(own) for name, own in victims.items()}
+    pairs = _pairs(held_out_groups, rng)
     rounds = max(3, options.min_samples // 2)
     measurements = _measurements(victims, loads, pairs, rounds, options.warmup)
-    runnables = {runnable.key: runnable for runnable in (*convolutions, *groups, *wholes)}
+    runnables = {runnable.key: runnable for runnable in (*convolutions, *groups)}
     used = {m["victim"]["engine"] for m in measurements} | {load["engine"] for m in measurements for load in m["loads"]}
     _log.info("contention: %d co-runs on %s", len(measurements), ", ".join(target.accelerators))
     request = {
@@ -109,8 +108,8 @@ def characterise_board(
     times: dict[str, list[float]] = {}
     for result in answer["measurements"]:
         times.setdefault(result["name"], []).append(float(np.median(result["victim_ms"])))
-    training = {name: _co_runs(victims[name], loads, times) for name in target.accelerators}
-    grids = {name: fit_samples(samples, _DEMAND_POINTS) for name, samples in training.items()}
+    co_runs = {name: _co_runs(victims[name], loads, times) for name in target.accelerators}
+    grids = {name: fit_samples(samples, _DEMAND_POINTS) for name, samples in co_runs.items()}
     held_out = [_checked(pair, grids, times) for pair in pairs]
     write_model(
         out_json,
@@ -119,8 +118,9 @@ def characterise_board(
         {
             "loads_gb_s": {name: [load.demand for load in entries] for name, entries in loads.items()},
             "samples": {
-                name: [[s.demand, s.external, s.slowdown] for s in entries] for name, entries in training.items()
+                name: [[s.demand, s.external, s.slowdown] for s in entries] for name, entries in co_runs.items()
             },
+            "fitted_to": [[group.network, group.group] for group in training],
             "times_ms": times,
             "sampling": {"rounds": rounds, "seed": options.seed},
             "environment": facts,
@@ -132,16 +132,15 @@ def _runnables(
     target: JetsonTarget,
     networks: Sequence[ExportedNetwork],
     engine_files: Sequence[Path],
-    whole_files: Sequence[Path],
     emc_csv: Path,
-) -> tuple[list[_Runnable], list[_Runnable], list[_Runnable]]:
-    """Return the convolutions on every accelerator, the groups on the GPU, and whole networks on every accelerator."""
+) -> tuple[list[_Runnable], list[_Runnable]]:
+    """Return the convolutions and the groups on every accelerator that takes them."""
     sidecar = Path(emc_csv).with_suffix(".json")
     said = read_json(sidecar)
     demands = {
         (row["name"], row["group"], row["accelerator"]): row["demand_gb_s"] for row in tables.read(emc_csv, tables.EMC)
     }
-    engines, profiles = read_engines(engine_files), read_profiles(whole_files)
+    engines = read_engines(engine_files)
     try:
         convolutions = [
             _Runnable(
@@ -149,7 +148,7 @@ def _runnables(
                 None,
                 accelerator,
                 demands[name, None, accelerator],
-                said["loop_ms"][f"{name}/{accelerator}"],
+                said["alone_ms"][f"{name}/{accelerator}"],
                 devices[device_kind(accelerator)]["engine"],
             )
             for name, devices in sorted(engines["convolution"].items())
@@ -160,62 +159,54 @@ def _runnables(
             _Runnable(
                 network.name,
                 group.index,
-                "gpu",
-                demands[network.name, group.index, "gpu"],
-                said["loop_ms"][f"{network.name}/{group.index}/gpu"],
-                engines[network.name][group_name("gpu", group.index)]["engine"],
+                accelerator,
+                demands[network.name, group.index, accelerator],
+                said["alone_ms"][f"{network.name}/{group.index}/{accelerator}"],
+                engines[network.name][group_name(device_kind(accelerator), group.index)]["engine"],
             )
             for network in networks
             for group in network.groups
-        ]
-        wholes = [
-            _Runnable(
-                network.name,
-                None,
-                accelerator,
-                said["whole_gb_s"][network.name][accelerator],
-                said["loop_ms"][f"{network.name}/{accelerator}"],
-                profiles[network.name][device_kind(accelerator)]["build"]["engine"],
-            )
-            for network in networks
-            for accelerator in said["whole_gb_s"][network.name]
+            for accelerator in target.accelerators
+            if (network.name, group.index, accelerator) in demands
         ]
     except KeyError as error:
         raise InputError(
             f"{emc_csv}, {sidecar}: nothing on {error}; delete them to have emc_results measured again"
         ) from None
-    return convolutions, groups, wholes
+    if not convolutions:
+        raise InputError(f"{emc_csv}: has no row of a convolution; delete it to have emc_results measured again")
+    return convolutions, groups
 
 
 def _dealt(groups: Sequence[_Runnable], rng: np.random.Generator) -> tuple[list[_Runnable], list[_Runnable]]:
-    """Deal groups, evenly along the demand axis, to what is fitted and what is held out."""
-    ordered = sorted(groups, key=lambda group: group.demand)
+    """Deal groups out to what is fitted and what is held out, evenly along the demand axis; on all accelerators alike."""
+    names = {(group.network, group.group) for group in groups}
+    heaviest = {
+        name: max(group.demand for group in groups if (group.network, group.group) == name) for name in sorted(names)
+    }
+    ordered = sorted(heaviest, key=heaviest.__getitem__)
     wanted = min(len(ordered), 2 * _TRAINING_GROUPS)
     spread = [ordered[i] for i in np.unique(np.linspace(0, len(ordered) - 1, wanted).astype(int))] if ordered else []
-    dealt = rng.permuted(np.arange(len(spread)) % 2)
-    training = [group for group, hand in zip(spread, dealt, strict=True) if hand == 0]
-    return training, [group for group, hand in zip(spread, dealt, strict=True) if hand == 1]
+    dealt = dict(zip(spread, rng.permuted(np.arange(len(spread)) % 2).tolist(), strict=True))
+    hands: tuple[list[_Runnable], list[_Runnable]] = ([], [])
+    for group in groups:
+        hand = dealt.get((group.network, group.group))
+        if hand is not None:
+            hands[hand].append(group)
+    return hands
 
 
-def _loads(convolutions: Sequence[_Runnable]) -> list[_Runnable]:
-    """Return the convolutions that load one accelerator, the heaviest first."""
-    ordered = sorted(convolutions, key=lambda convolution: convolution.demand)
-    ranks = [max(0, math.ceil(rank * len(ordered)) - 1) for rank in _LOAD_RANKS]
-    return [ordered[index] for index in dict.fromkeys(ranks)]
+def _loads(runnables: Sequence[_Runnable]) -> list[_Runnable]:
+    """Return what loads one accelerator, the heaviest first."""
+    ordered = sorted(runnables, key=lambda runnable: runnable.demand)
+    return [ordered[round(rank * (len(ordered) - 1))] for rank in _LOAD_RANKS]
 
 
-def _pairs(
-    groups: Sequence[_Runnable], wholes: Sequence[_Runnable], rng: np.random.Generator
-) -> list[tuple[_Runnable, _Runnable]]:
-    """Return random pairs of a victim and what runs beside it: a group on the GPU and a network on a DLA, either way."""
-    on_dla = [whole for whole in wholes if dla_core(whole.accelerator) is not None]
-    if not groups or not on_dla:
-        return []
-    pairs = []
-    for number in range(_HELD_OUT_PAIRS):
-        pair = (groups[int(rng.integers(len(groups)))], on_dla[int(rng.integers(len(on_dla)))])
-        pairs.append(pair if number % 2 == 0 else pair[::-1])
-    return list(dict.fromkeys(pairs))
+def _pairs(groups: Sequence[_Runnable], rng: np.random.Generator) -> list[tuple[_Runnable, _Runnable]]:
+    """Return random pairs of groups on different accelerators: a victim, and what runs beside it."""
+    possible = [(a, b) for a in groups for b in groups if a.accelerator != b.accelerator]
+    chosen = rng.permutation(len(possible))[:_HELD_OUT_PAIRS].tolist()
+    return [possible[number] for number in chosen]
 
 
 def _measurements(

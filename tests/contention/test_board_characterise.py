@@ -12,7 +12,7 @@ from multidnn.contention.jetson import characterise_board
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
 from multidnn.measure.options import MeasureOptions
-from tests.measure.jetson.boards import write_exported, write_profiles
+from tests.measure.jetson.boards import write_exported
 
 ACCELERATORS = ("gpu", "dla0")
 CONVOLUTIONS = [f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)]
@@ -53,16 +53,13 @@ def made_board(directory: Path) -> tuple[SimpleNamespace, dict[str, Any]]:
             demand[f"{name}@{accelerator}"] = 10 + 4 * index * factor
             rows.append({"name": name, "accelerator": accelerator, "demand_gb_s": demand[f"{name}@{accelerator}"]})
     for group in range(GROUPS):
-        demand[f"net/{group}@gpu"] = 20.0 + 10 * group
-        rows.append({"name": "net", "group": group, "accelerator": "gpu", "demand_gb_s": 20.0 + 10 * group})
-    demand |= {"net@gpu": 45.0, "net@dla0": 25.0}
+        for accelerator, own in (("gpu", 20.0 + 10 * group), ("dla0", 15.0 + 6 * group)):
+            demand[f"net/{group}@{accelerator}"] = own
+            rows.append({"name": "net", "group": group, "accelerator": accelerator, "demand_gb_s": own})
     tables.write(directory / "emc_results.csv", tables.EMC, rows)
-    loops = [f"{name}/{accelerator}" for name in [*CONVOLUTIONS, "net"] for accelerator in ACCELERATORS]
-    loops += [f"net/{group}/gpu" for group in range(GROUPS)]
-    write_json(
-        directory / "emc_results.json",
-        {"loop_ms": dict.fromkeys(loops, 0.5), "whole_gb_s": {"net": {"gpu": 45.0, "dla0": 25.0}}},
-    )
+    names = [*CONVOLUTIONS, *(f"net/{group}" for group in range(GROUPS))]
+    alone = [f"{name}/{accelerator}" for name in names for accelerator in ACCELERATORS]
+    write_json(directory / "emc_results.json", {"alone_ms": dict.fromkeys(alone, 0.5)})
     write_json(
         directory / "engines" / "convolution.json",
         {
@@ -71,15 +68,11 @@ def made_board(directory: Path) -> tuple[SimpleNamespace, dict[str, Any]]:
             }
         },
     )
-    write_json(
-        directory / "engines" / "net.json",
-        {"engines": {f"gpu_group_{group:02d}": {"engine": f"/net.{group}"} for group in range(GROUPS)}},
-    )
-    profiles = write_profiles(directory / "profiles", "net", {"gpu": [1.0] * GROUPS, "dla": [2.0] * GROUPS})
+    groups = [f"{kind}_group_{group:02d}" for kind in ("gpu", "dla") for group in range(GROUPS)]
+    write_json(directory / "engines" / "net.json", {"engines": {name: {"engine": f"/{name}"} for name in groups}})
     files = {
         "network_dirs": [write_exported(directory / "net", "net", GROUPS)],
         "engine_files": [directory / "engines" / "convolution.json", directory / "engines" / "net.json"],
-        "whole_files": [path for path in profiles if path.stem == "whole"],
         "emc_csv": directory / "emc_results.csv",
     }
     target = SimpleNamespace(accelerators=ACCELERATORS, board=Board(demand), facts=dict, clocks=dict)
@@ -99,9 +92,13 @@ def test_the_grid_is_the_law_that_the_board_follows(tmp_path: Path) -> None:
                 assert slowdown == pytest.approx(true_slowdown(own, external), abs=0.01)
     assert model["fit"]["held_out"] == len(model["held_out"]) >= GROUPS // 2
     assert model["fit"]["median_error_pct"] < 1
-    # a group and a whole network never meet in what is fitted
-    assert all({row["victim"][2], row["beside"][2]} == {"gpu", "dla0"} for row in model["held_out"])
-    assert all({row["victim"][0], row["beside"][0]} == {"net"} for row in model["held_out"])
+    # what it is checked on was not fitted: those groups are not among the victims beside a load
+    checked = {tuple(row["victim"][:2]) for row in model["held_out"]}
+    loads = {load for names in model["loads_gb_s"].values() for load in names}
+    assert loads
+    fitted = {tuple(victim) for victim in model["fitted_to"]}
+    assert fitted
+    assert not checked & fitted
 
 
 def test_each_round_has_every_victim_alone_and_beside_every_load(tmp_path: Path) -> None:
@@ -113,15 +110,13 @@ def test_each_round_has_every_victim_alone_and_beside_every_load(tmp_path: Path)
     size = len(names) // rounds
     assert all(names[i * size : (i + 1) * size] == names[:size] for i in range(rounds))
     loaded = {load["engine"] for one in target.board.request["measurements"] for load in one["loads"]}
-    # the heaviest convolution of each accelerator is among the loads
+    # the heaviest of each accelerator is among the loads
     assert {"conv5_kernel5@gpu", "conv5_kernel5@dla0"} <= loaded
 
 
 def test_one_accelerator_has_nothing_beside_it(tmp_path: Path) -> None:
     target, files = made_board(tmp_path)
     target.accelerators = ("gpu",)
-    sidecar = read_json(tmp_path / "emc_results.json")
-    write_json(tmp_path / "emc_results.json", sidecar | {"whole_gb_s": {"net": {"gpu": 45.0}}})
     out = tmp_path / "contention.json"
     characterise_board(target, **files, options=MeasureOptions(), out_json=out)
     assert read_json(out)["accelerators"] == {
@@ -134,7 +129,7 @@ def test_a_demand_that_is_missing_is_named(tmp_path: Path) -> None:
     target, files = made_board(tmp_path)
     path = tmp_path / "emc_results.csv"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(line for line in lines if not line.startswith("net,3,gpu")), encoding="utf-8")
-    with pytest.raises(InputError, match=r"emc_results.csv.*net.*3.*gpu.*measured again"):
+    path.write_text("".join(line for line in lines if not line.startswith("conv")), encoding="utf-8")
+    with pytest.raises(InputError, match=r"emc_results.csv: has no row of a convolution; .*measured again"):
         characterise_board(target, **files, options=MeasureOptions(), out_json=tmp_path / "contention.json")
     assert not (tmp_path / "contention.json").exists()

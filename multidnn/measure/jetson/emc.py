@@ -15,6 +15,7 @@ from multidnn.measure.jetson.profiles import read_profiles
 from multidnn.measure.layers import read_layer_times
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.options import MeasureOptions
+from multidnn.measure.sampling import Statistics
 from multidnn.measure.sidecar import write_sidecar
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.jetson.engines import group_name
@@ -56,14 +57,16 @@ def profile_emc_on_board(
     """
     networks = [ExportedNetwork.read(directory) for directory in network_dirs]
     times = read_layer_times(layer_csv, networks, target.accelerators)
-    loops = _loops(target, networks, engine_files, whole_files)
+    paths = _engine_paths(target, networks, times, engine_files, whole_files)
+    # how much a group moves on a DLA follows from the GPU's
+    loops = [loop for loop in paths if loop[1] is None or loop[2] == "gpu"]
     settle, window = target.spec["emc_settle_s"], target.spec["emc_window_s"]
     tool, bus = target.spec["emc"], target.memory_bus_bytes()
     minutes = len(loops) * (settle + window) / 60
     _log.info("emc: %d engines with %s, about %.0f minutes", len(loops), tool, minutes)
     request = {
         "workers": {name: {"dla_core": dla_core(name)} for name in target.accelerators},
-        "engines": {_key(loop): {"path": path, "worker": loop[2]} for loop, path in loops.items()},
+        "engines": {_key(loop): {"path": path, "worker": loop[2]} for loop, path in paths.items()},
         "measurements": [
             {
                 "name": _key(loop),
@@ -74,6 +77,17 @@ def profile_emc_on_board(
                 "seconds": settle + window,
             }
             for loop in loops
+        ]
+        + [
+            {
+                "name": _key(loop),
+                "victim": {"engine": _key(loop), "repeats": 1},
+                "loads": [],
+                "samples": options.min_samples,
+                "warmup": options.warmup,
+                "seconds": None,
+            }
+            for loop in paths
         ],
         "sampler": {"command": sampler_command(target.board, tool, SAMPLING_MS)},
         "timeout_s": 60,
@@ -82,17 +96,17 @@ def profile_emc_on_board(
         answer = target.board.call("corun", request, None)
     found = readings(tool, answer["sampler_lines"])
     measured: dict[tuple[str, int | None, str], float] = {}
-    loop_ms: dict[str, float] = {}
     samples: dict[str, list[list[float]]] = {}
-    for loop, result in zip(loops, answer["measurements"], strict=True):
+    alone_ms = {
+        result["name"]: Statistics.of(result["victim_ms"]).median for result in answer["measurements"][len(loops) :]
+    }
+    for loop, result in zip(loops, answer["measurements"][: len(loops)], strict=True):
         chosen = within(found, result["begin_ns"] + int(settle * 1e9), result["end_ns"])
         measured[loop] = demand(chosen, bus)
-        (load,) = result["loads"]
-        loop_ms[_key(loop)] = 1000 * load["seconds"] / load["rounds"]
         samples[_key(loop)] = [[reading.emc.percent, reading.emc.mhz or 0.0] for reading in chosen if reading.emc]
     clock = _highest_clock(target, found)
     peak = peak_gb_s(clock, bus)
-    rows = _rows(target, networks, times, measured, loop_ms, tool, peak)
+    rows = _rows(target, networks, times, measured, alone_ms, tool, peak)
     tables.write(out_csv, tables.EMC, rows)
     write_text(out_yaml, yaml.safe_dump(figure_3(rows, target.accelerators[0]), sort_keys=True))
     content = {
@@ -109,7 +123,7 @@ def profile_emc_on_board(
             }
             for network in networks
         },
-        "loop_ms": loop_ms,
+        "alone_ms": alone_ms,
         "percent_and_mhz": samples,
     }
     write_sidecar(out_csv, target, options, content)
@@ -139,32 +153,33 @@ def _key(loop: Loop) -> str:
     return f"{name}/{accelerator}" if group is None else f"{name}/{group}/{accelerator}"
 
 
-def _loops(
+def _engine_paths(
     target: JetsonTarget,
     networks: Sequence[ExportedNetwork],
+    times: Mapping[tuple[str, int, str], float],
     engine_files: Sequence[Path],
     whole_files: Sequence[Path],
 ) -> dict[Loop, str]:
-    """Return what to run in a loop, and the path of its engine on the board."""
+    """Return what can run alone, and the path of its engine on the board."""
     engines, wholes = read_engines(engine_files), read_profiles(whole_files)
-    loops: dict[Loop, str] = {}
+    paths: dict[Loop, str] = {}
     for name, devices in sorted(engines["convolution"].items()):
         for accelerator in target.accelerators:
             record = devices[device_kind(accelerator)]
             # what the DLA refused runs on the GPU, and would be measured as if it were the DLA's
-            if dla_core(accelerator) is None or record["placement"]["dla"]:
-                loops[name, None, accelerator] = record["engine"]
+            if dla_core(accelerator) is None or not record["refused"]:
+                paths[name, None, accelerator] = record["engine"]
     for network in networks:
         for accelerator in target.accelerators:
-            entry = wholes[network.name][device_kind(accelerator)]
-            if accelerator in entry["profiles"] and (
-                dla_core(accelerator) is None or entry["build"]["placement"]["dla"]
-            ):
-                loops[network.name, None, accelerator] = entry["build"]["engine"]
-        for group in network.groups:
-            record = engines[network.name][group_name("gpu", group.index)]
-            loops[network.name, group.index, "gpu"] = record["engine"]
-    return loops
+            kind = device_kind(accelerator)
+            entry = wholes[network.name][kind]
+            if accelerator in entry["profiles"] and (kind == "gpu" or entry["build"]["placement"]["dla"]):
+                paths[network.name, None, accelerator] = entry["build"]["engine"]
+            for group in network.groups:
+                if (network.name, group.index, accelerator) in times:
+                    record = engines[network.name][group_name(kind, group.index)]
+                    paths[network.name, group.index, accelerator] = record["engine"]
+    return paths
 
 
 def _rows(
@@ -172,7 +187,7 @@ def _rows(
     networks: Sequence[ExportedNetwork],
     times: Mapping[tuple[str, int, str], float],
     measured: Mapping[Loop, float],
-    loop_ms: Mapping[str, float],
+    alone_ms: Mapping[str, float],
     tool: str,
     peak: float,
 ) -> list[tables.Row]:
@@ -204,7 +219,7 @@ def _rows(
                     # the layer table says that this accelerator does not take the group
                     continue
                 # the traffic of one execution over the group's own time: within a network, nothing is copied in or out
-                alone = loop_ms[_key((network.name, index, "gpu"))]
+                alone = alone_ms[_key((network.name, index, "gpu"))]
                 found = measured[network.name, index, "gpu"]
                 if times[network.name, index, "gpu"] > 0:
                     found = min(peak, found * alone / times[network.name, index, "gpu"])

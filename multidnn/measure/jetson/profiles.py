@@ -37,8 +37,7 @@ def profile_family(
         InputError: TensorRT cannot build an engine, or profiling fails; nothing is written then.
     """
     network = BoardNetwork.read(models_dir)
-    devices = list(dict.fromkeys(map(device_kind, target.accelerators)))
-    wanted = engines.family(network, family, devices)
+    wanted = engines.family(network, family, _devices(target))
     with machine_lock():
         models = target.push_models(network.name, models_dir)
         records = engines.build(target, network, models, wanted, options.seed, logs)
@@ -68,15 +67,16 @@ def profile_family(
 
 
 def build_groups(target: JetsonTarget, models_dir: Path, seed: int, logs: Path, out_json: Path) -> None:
-    """Build an engine of each group on the GPU, keep them on the board, and write engines/{network}.json.
+    """Build an engine of each group on each device, keep them on the board, and write engines/{network}.json.
 
     Raises:
         InputError: TensorRT cannot build one of them; nothing is written then.
     """
     network = BoardNetwork.read(models_dir)
+    wanted = list(engines.groups(network, _devices(target)))
     with machine_lock():
         models = target.push_models(network.name, models_dir)
-        records = engines.build(target, network, models, list(engines.groups(network)), seed, logs)
+        records = engines.build(target, network, models, wanted, seed, logs)
         facts = environment(target)
     write_json(out_json, {"network": network.name, "engines": records, "environment": facts})
 
@@ -89,7 +89,7 @@ def build_convolutions(
     Raises:
         InputError: TensorRT cannot build one of them; nothing is written then.
     """
-    devices = list(dict.fromkeys(map(device_kind, target.accelerators)))
+    devices = _devices(target)
     records: dict[str, dict[str, Any]] = {}
     with machine_lock():
         for name, directory in models_dirs.items():
@@ -99,6 +99,10 @@ def build_convolutions(
             records[name] = engines.build(target, network, models, wanted, seed, logs / name)
         facts = environment(target)
     write_json(out_json, {"engines": records, "environment": facts})
+
+
+def _devices(target: JetsonTarget) -> list[str]:
+    return list(dict.fromkeys(map(device_kind, target.accelerators)))
 
 
 def read_profiles(paths: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -67,11 +67,13 @@ def marks(network: BoardNetwork, device: str) -> Iterator[Wanted]:
         yield _moving(network, mark_name(device, cut), device, None, cut)
 
 
-def groups(network: BoardNetwork) -> Iterator[Wanted]:
-    """Each group alone on the GPU."""
-    for index, group in enumerate(network.groups):
-        devices = {"start": "gpu", "transition": None}
-        yield Wanted(group_name("gpu", index), group.file, group.layers, devices)
+def groups(network: BoardNetwork, devices: Sequence[str]) -> Iterator[Wanted]:
+    """Each group alone on each of `devices`."""
+    for device in devices:
+        for index, group in enumerate(network.groups):
+            # which groups a DLA takes is known from the whole network's engine; the others are not used
+            wanted = {"start": device, "transition": None}
+            yield Wanted(group_name(device, index), group.file, group.layers, wanted, allow_fallback=True)
 
 
 def family(network: BoardNetwork, name: str, devices: Sequence[str]) -> list[Wanted]:
