@@ -20,11 +20,11 @@ def main() -> None:
 
     from multidnn.targets.cuda.counting import MARKER
     from multidnn.targets.cuda.executor import Program, WeightStore, batched
-    from multidnn.targets.cuda.kernels import Kernels, pointer
+    from multidnn.targets.cuda.kernels import kernels_of, pointer
     from multidnn.targets.cuda.model import read_model
     from multidnn.targets.cuda.precision import Precision
 
-    kernels, times = Kernels(), torch.zeros(1, dtype=torch.int64, device="cuda")
+    kernels, times = kernels_of(job["device"]), torch.zeros(1, dtype=torch.int64, device="cuda")
     precision = Precision(job["precision"])
 
     def mark() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from multidnn.errors import InputError
 from multidnn.targets.cuda import green
 from multidnn.targets.cuda.driver import check, require_gpu
-from multidnn.targets.cuda.kernels import Kernels
+from multidnn.targets.cuda.kernels import kernels_of
 from multidnn.targets.cuda.precision import Precision
 from multidnn.targets.cuda.spec import CudaSpec
 
@@ -87,7 +87,7 @@ class Device:
 
         self.spec = spec
         self.name = f"cuda:{spec.device}"
-        self.kernels = Kernels()
+        self.kernels = kernels_of(spec.device)
         self.total_sms, self.granularity = green.multiprocessors(spec.device)
         self._primary = check(driver.cuCtxGetCurrent(), "reading the current context")
         self.main_stream = torch.cuda.Stream()

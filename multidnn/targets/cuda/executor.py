@@ -121,7 +121,7 @@ class Program:
 
 def batched(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
     """Return a tensor's shape with `batch` inputs instead of one."""
-    return (batch, *shape[1:])
+    return shape if batch == 1 else (batch, *shape[1:])
 
 
 def _check(model: Model) -> None:

@@ -1,7 +1,8 @@
-"""Small kernels of our own, compiled when a device is opened: time stamps, the start gate, the traffic generator."""
+"""Kernels of our own, compiled when a device is opened: time stamps, the start gate, the traffic generator, max pools."""
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from multidnn.errors import InputError
@@ -43,7 +44,7 @@ extern "C" __global__ void where(int* blocks_on, u64 ns) {
 
 // copies chunks of `from` to `to` over and over until *stop; rests so that copying takes the share `duty` of the time
 extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, int vectors, float duty,
-                                   volatile int* stop, u64* counters, u64 limit_ns) {
+                                   volatile int* stop, volatile int* stopped, u64* counters, u64 limit_ns) {
     __shared__ int ended;
     u64 begin = now(), copied = 0;
     for (u64 chunk = blockIdx.x;; chunk += gridDim.x) {
@@ -53,15 +54,19 @@ extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, i
         for (int i = threadIdx.x; i < vectors; i += 4 * blockDim.x) {
             float4 v[4];
             #pragma unroll
-            for (int k = 0; k < 4; k++) if (i + k * blockDim.x < vectors) v[k] = __ldcs(a + i + k * blockDim.x);
+            for (int k = 0; k < 4; k++) if (i + k * blockDim.x < vectors) v[k] = a[i + k * blockDim.x];
             #pragma unroll
-            for (int k = 0; k < 4; k++) if (i + k * blockDim.x < vectors) __stcs(b + i + k * blockDim.x, v[k]);
+            for (int k = 0; k < 4; k++) if (i + k * blockDim.x < vectors) b[i + k * blockDim.x] = v[k];
         }
         copied++;
         __syncthreads();
         u64 end = now(), until = start + (u64)((end - start) / duty);
-        if (threadIdx.x == 0 && copied % 8 == 0) ended = *stop || end - begin > limit_ns;
-        if (copied % 8 == 0) {
+        if (copied % 4 == 0) {
+            if (threadIdx.x == 0) {
+                // the flag lies in the host's memory, and all blocks looking there would leave no room for launches
+                if (blockIdx.x == 0 && (*stop || end - begin > limit_ns)) *stopped = 1;
+                ended = *stopped;
+            }
             __syncthreads();
             if (ended) break;
         }
@@ -73,9 +78,48 @@ extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, i
         atomicMax(counters + 2, now());
     }
 }
+
+// max pool of channels-last images, an output value per thread; T are the bits of a float type whose order `key` gives
+template <typename T, typename Key>
+__device__ __forceinline__ void max_pool(const T* x, T* y, u64 outputs, int c, int h, int w, int oh, int ow, int kh,
+                                         int kw, int sh, int sw, int dh, int dw, int top, int left, T lowest, Key key) {
+    u64 out = blockIdx.x * (u64)blockDim.x + threadIdx.x;
+    if (out >= outputs) return;
+    int channel = (int)(out % c), column = (int)(out / c % ow), row = (int)(out / c / ow % oh);
+    const T* image = x + out / c / ow / oh * h * w * c + channel;
+    T best = lowest;
+    for (int i = 0; i < kh; i++) {
+        int line = row * sh - top + i * dh;
+        if (line < 0 || line >= h) continue;
+        for (int j = 0; j < kw; j++) {
+            int place = column * sw - left + j * dw;
+            if (place < 0 || place >= w) continue;
+            T value = image[((u64)line * w + place) * c];
+            if (key(value) > key(best)) best = value;
+        }
+    }
+    y[out] = best;
+}
+
+// floats are ordered like their bits, once those of negative ones are turned over; NaN is the largest
+struct Key32 { __device__ unsigned operator()(unsigned v) const { return v & 0x80000000u ? ~v : v | 0x80000000u; } };
+struct Key16 {
+    __device__ unsigned operator()(unsigned short v) const { return v & 0x8000u ? 0xffffu & ~v : v | 0x8000u; }
+};
+
+extern "C" __global__ void max_pool_32(const unsigned* x, unsigned* y, u64 outputs, int c, int h, int w, int oh, int ow,
+                                       int kh, int kw, int sh, int sw, int dh, int dw, int top, int left, int lowest) {
+    max_pool(x, y, outputs, c, h, w, oh, ow, kh, kw, sh, sw, dh, dw, top, left, (unsigned)lowest, Key32());
+}
+
+extern "C" __global__ void max_pool_16(const unsigned short* x, unsigned short* y, u64 outputs, int c, int h, int w,
+                                       int oh, int ow, int kh, int kw, int sh, int sw, int dh, int dw, int top,
+                                       int left, int lowest) {
+    max_pool(x, y, outputs, c, h, w, oh, ow, kh, kw, sh, sw, dh, dw, top, left, (unsigned short)lowest, Key16());
+}
 """
 
-_NAMES = ("stamp", "gate", "where", "traffic")
+_NAMES = ("stamp", "gate", "where", "traffic", "max_pool_32", "max_pool_16")
 Argument = tuple[Any, Any]
 
 
@@ -102,6 +146,12 @@ def real(value: float) -> Argument:
 def packed(arguments: Sequence[Argument]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return arguments as cuda-bindings wants them."""
     return tuple(value for value, _ in arguments), tuple(kind for _, kind in arguments)
+
+
+@cache
+def kernels_of(device: int) -> "Kernels":
+    """Return the kernels compiled for `device`, which must be the current one."""
+    return Kernels()
 
 
 class Kernels:

@@ -51,7 +51,7 @@ class TrafficBuffers:
 
         if lane.name not in self._buffers:
             source, sink = (
-                torch.ones(_BUFFER_BYTES // 8, dtype=torch.float32, device=self._device.name) for _ in range(2)
+                torch.rand(_BUFFER_BYTES // 8, dtype=torch.float32, device=self._device.name) for _ in range(2)
             )
             self._buffers[lane.name] = source, sink
             torch.cuda.current_stream().synchronize()
@@ -68,8 +68,8 @@ class TrafficLoad:
         self._lane = lane
         self._buffers = buffers.of(lane)
         self._duty = duty
-        # on the device: a thousand blocks that look at the host's memory leave no room there for launches
-        self._stop = torch.zeros(1, dtype=torch.int32, device=device.name)
+        self._stop = torch.zeros(1, dtype=torch.int32).pin_memory()
+        self._stopped = torch.zeros(1, dtype=torch.int32, device=device.name)
         self._counters = torch.zeros(TRAFFIC_COUNTERS, dtype=torch.int64, device=device.name)
         self._counters[1] = torch.iinfo(torch.int64).max
         torch.cuda.current_stream().synchronize()
@@ -89,6 +89,7 @@ class TrafficLoad:
                 integer(CHUNK_BYTES // 16),
                 real(self._duty),
                 pointer(self._stop.data_ptr()),
+                pointer(self._stopped.data_ptr()),
                 pointer(self._counters.data_ptr()),
                 unsigned(_LONGEST_LIFE_NS),
             ],
@@ -96,10 +97,7 @@ class TrafficLoad:
 
     def stop(self) -> tuple[float, float]:
         """End it; return the bytes read and written, and the seconds from its first block's start to its last's end."""
-        import torch
-
-        with torch.cuda.stream(self._device.main_stream):
-            self._stop.fill_(1)
+        self._stop[0] = 1
         self._lane.stream.synchronize()
         chunks, begin, end = self._counters.tolist()
         return 2.0 * CHUNK_BYTES * chunks, (end - begin) / 1e9

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from multidnn.errors import InputError
+from multidnn.targets.cuda import pools
 from multidnn.targets.cuda.fusion import AFFINE, FUSED_CONV
 from multidnn.targets.cuda.model import Array, Node, scalars
 from multidnn.targets.cuda.windows import Window
@@ -340,10 +341,12 @@ def _max_pool(node: Node, opset: int, x: Any) -> Tensor:
     functional = _functional()
     pool = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[len(window.kernel)]
     mode = window.torch_ceil_mode(x.shape[2:], ceil)
+    if mode is None and ceil:
+        raise InputError(f"node {node}: ceil_mode with these pads is not supported")
+    if pools.takes(x):
+        return pools.max_pool(x, window, window.lengths(x.shape[2:], ceil))
     if mode is not None:
         return pool(x, window.kernel, window.strides, window.before, window.dilations, mode)
-    if ceil:
-        raise InputError(f"node {node}: ceil_mode with these pads is not supported")
     padded = functional.pad(x, window.explicit_pads(), value=float("-inf"))
     return pool(padded, window.kernel, window.strides, 0, window.dilations, False)
 

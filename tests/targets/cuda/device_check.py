@@ -221,10 +221,13 @@ def traffic(check: Check) -> None:
         for accelerator in target.accelerators:
             row = []
             for duty in (0.25, 0.5, 1.0):
+                begin = time.monotonic()
                 with session.background({accelerator: Traffic(duty)}) as answers:
                     time.sleep(0.1)
-                row.append(answers[accelerator][0] / answers[accelerator][1] / 1e9)
-            print(f"   generator on {accelerator}: " + ", ".join(f"{rate:.0f}" for rate in row) + " GB/s")
+                wall = time.monotonic() - begin
+                moved, seconds = answers[accelerator]
+                row.append(f"{moved / seconds / 1e9:.0f} ({moved / wall / 1e9:.0f} by the host's clock)")
+            print(f"   generator on {accelerator}: " + ", ".join(row) + " GB/s")
         print(f"   peak {session.peak_traffic(0.2) / 1e9:.0f} GB/s")
         groups = [Timed(name, group.index, 20) for group in network.groups]
         for accelerator, other in itertools.permutations(target.accelerators):
@@ -397,8 +400,13 @@ def main() -> int:
     parser.add_argument("--precision", default="tf32")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
+    parser.add_argument("--benchmark", action="store_true", help="let cudnn time its kernels and take the fastest")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     arguments = parser.parse_args()
+    if arguments.benchmark:
+        import torch
+
+        torch.backends.cudnn.benchmark = True
     with tempfile.TemporaryDirectory() as folder:
         check = Check(arguments.networks, arguments.precision, arguments.batch, Path(folder))
         begin = time.monotonic()
