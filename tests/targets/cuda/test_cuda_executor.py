@@ -214,5 +214,5 @@ def test_what_mixes_the_inputs_of_a_batch_is_refused(
 
 def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", [helper.make_node("Celu", ["x"], ["y"], "odd")], IMAGE, {}, 17)
-    with pytest.raises(InputError, match="node Celu .odd.: the operator Celu is not supported by the cuda target"):
+    with pytest.raises(InputError, match=r"node Celu .odd.: the operator Celu is not supported by the cuda target"):
         run(path, {"x": f32(*IMAGE)})
