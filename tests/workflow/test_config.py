@@ -50,7 +50,35 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda c: c.update(target="hosts"), r"target: 'hosts' is not in `targets`.*did you mean 'host'"),
         (
             lambda c: c["targets"]["host"].update(kind="hots"),
-            r"targets.host.kind: found 'hots', allowed: host, recorded",
+            r"targets.host.kind: found 'hots', allowed: host, jetson, recorded",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(accelerators=["dla0"]),
+            r"targets.orin.accelerators: found \['dla0'\], allowed: a list with gpu in it",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(accelerators=["gpu", "dla2"]),
+            r"targets.orin.accelerators.1: found 'dla2', allowed: gpu, dla0, dla1",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(precision="fp32"),
+            r"targets.orin.precision: found fp32, allowed with a DLA: fp16, int8",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(board={"host": "-oProxyCommand=x"}),
+            r"targets.orin.board.host: found '-oProxyCommand=x', allowed: null or a host as ssh takes it",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(board={"hosts": "x"}),
+            r"targets.orin.board.hosts: unknown key, .*'host'",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(precision="int8", calibration={"vgg": "x.npz"}),
+            r"targets.orin.calibration.vgg: 'vgg' is not in `networks`",
+        ),
+        (
+            lambda c: c["targets"]["orin"].update(precision="int8", calibration={"vgg19": "none.npz"}),
+            r"targets.orin.calibration.vgg19: found 'none.npz', no such file",
         ),
         (lambda c: c["targets"]["host"].pop("kind"), r"targets.host: the key 'kind' is missing"),
         (lambda c: c["targets"]["host"].pop("accelerators"), r"targets.host: the key 'accelerators' is missing"),
@@ -217,11 +245,12 @@ def test_documentation_is_in_step_with_the_schema() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page(read_yaml(ROOT / settings.SCHEMA))
 
 
-def test_quick_is_one_workload_of_its_own_target() -> None:
-    quick = yaml.safe_load((ROOT / "config" / "quick.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["quick.yaml", "jetson-quick.yaml"])
+def test_quick_is_one_workload_of_its_own_target(name: str) -> None:
+    quick = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
     config = default_config()
     for key, value in quick.items():
         config[key] = {**config[key], **value} if isinstance(value, dict) else value
-    checked = settings.validate(config, ROOT, [ROOT / "config" / "quick.yaml", ROOT / "config.yaml"])
+    checked = settings.validate(config, ROOT, [ROOT / "config" / name, ROOT / "config.yaml"])
     assert settings.target_workloads(checked, checked["target"]) == ["googlenet+alexnet"]
     assert settings.target_networks(checked, checked["target"]) == ["googlenet", "alexnet"]

@@ -20,6 +20,16 @@ MEASURING = {
     "run",
     "run_dynamic",
 }
+# nothing else may run on a board either while an engine is built: the builder times kernels
+ON_BOARD = {
+    "profile_engines",
+    "group_engines",
+    "convolution_engines",
+    "segment_engines",
+    "profile_emc_board",
+    "characterise_board",
+    "run_board",
+}
 
 
 def test_default_target_on_the_host(project: Project) -> None:
@@ -28,18 +38,56 @@ def test_default_target_on_the_host(project: Project) -> None:
     assert jobs["export_network"] == jobs["profile_layers"] == len(config["networks"])
     assert jobs["schedule"] == jobs["run"] == len(config["workloads"])
     assert set(jobs) >= MEASURING
-    assert "recorded_tables" not in jobs
+    assert not ({"recorded_tables", "board_facts"} | ON_BOARD) & set(jobs)
+
+
+def test_board_lists_everything_on_any_machine(project: Project) -> None:
+    jobs = project.jobs("--config", "target=orin", "--", "all")
+    config = default_config()
+    networks = len(config["networks"])
+    assert set(jobs) >= ON_BOARD
+    # whole, and from both devices: moving at every cut, marked at every cut
+    assert jobs["profile_engines"] == 5 * networks
+    assert jobs["board_models"] == jobs["group_engines"] == jobs["board_layers"] == networks
+    assert jobs["schedule_board"] == jobs["segment_engines"] == jobs["run_board"] == len(config["workloads"])
+    assert not MEASURING & set(jobs)
+
+
+def test_board_without_a_dla_has_nothing_that_moves(project: Project) -> None:
+    config = default_config()
+    config["targets"]["orin"]["accelerators"] = ["gpu"]
+    project.configure(config)
+    jobs = project.jobs("--config", "target=orin", "--", "all")
+    assert jobs["profile_engines"] == len(config["networks"])
+
+
+def test_what_a_job_does_not_use_does_not_make_it_again(project: Project) -> None:
+    before = project.snakemake("-n", "--config", "target=orin", "--", "all")
+    assert before.returncode == 0
+    from multidnn import config as settings
+
+    checked = settings.validate(default_config(), ROOT)
+    spec = checked["targets"]["orin"]
+    for job, keys in settings.BOARD_KEYS.items():
+        assert set(keys) <= set(spec), job
+    # how runs are repeated, or what reads the sensors, changes no engine and no profile
+    assert not {"mode", "energy_s", "emc", "emc_settle_s"} & {
+        *settings.BOARD_KEYS["profile"],
+        *settings.BOARD_KEYS["engines"],
+    }
 
 
 def test_measuring_rules_own_the_chip_and_no_other_does() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("rules/*.smk")))
     rules = dict(re.findall(r"^rule (\w+):\n((?:(?:    .*)?\n)+)", text, re.MULTILINE))
-    assert set(rules) >= MEASURING
+    measuring = MEASURING | ON_BOARD
+    assert set(rules) >= measuring
     for name, body in rules.items():
-        assert ("soc=1" in body) == ("threads: workflow.cores" in body) == (name in MEASURING), name
+        assert ("soc=1" in body) == ("threads: workflow.cores" in body) == (name in measuring), name
         assert all(f"\n    {word}:" in body for word in ("log", "conda")), name
         # Snakemake's benchmark thread walks the memory of every process of the job and slows what it looks at
-        assert ("\n    benchmark:" in body) == (name not in MEASURING), name
+        # and a rule that makes nothing (preflight) would have nothing but its benchmark to make
+        assert ("\n    benchmark:" in body) == (name not in measuring and "\n    output:" in body), name
 
 
 def test_results_that_are_kept_are_made_again_after_a_failure() -> None:
@@ -81,12 +129,17 @@ def test_one_line_makes_an_onnx_file_a_network(project: Project) -> None:
     [
         (
             ("-n", "--config", "target=recorded", "--", "runs"),
-            r"runs: target 'recorded' is of kind recorded: .*: host$",
+            r"runs: target 'recorded' is of kind recorded: .*choose one of kind host or jetson .*: host, orin$",
         ),
         (
             ("-n", "--config", "target=recorded", "--", "dynamic"),
             r"dynamic: target 'recorded' is of kind recorded: .*: host$",
         ),
+        (
+            ("-n", "--config", "target=orin", "--", "whole_results"),
+            r"whole_results: target 'orin' is of kind jetson: its GPU and DLA cannot be joined.*: host$",
+        ),
+        (("-n", "--", "preflight"), r"preflight: target 'host' is of kind host: .*choose one of kind jetson .*: orin$"),
         (("-n", "--config", "target=hosts"), r"--config: target: 'hosts' is not in `targets`.*did you mean 'host'"),
         (("-n", "--configfile", "over.yaml"), r"over.yaml:2: run.budget: unknown key, .*did you mean 'budget_s'"),
     ],
