@@ -25,7 +25,7 @@ RUNNING_KINDS = ("host", "jetson")
 DYNAMIC_KINDS = ("host",)
 # what of a board's entry changes the numbers of each kind of job
 _BOARD = ("kind", "board", "power_mode")
-_ENGINES = (*_BOARD, "precision", "calibration", "gpu_only", "workspace_mb")
+_ENGINES = (*_BOARD, "precision", "gpu_only", "workspace_mb")
 BOARD_KEYS = {
     "board": (*_BOARD, "accelerators"),
     "models": (*_BOARD, "precision"),

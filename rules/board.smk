@@ -43,6 +43,7 @@ rule board_models:
         network="results/networks/{network}/network.json",
         models="results/networks/{network}/models",
         board="results/{target}/board.json",
+        calibration=calibration_data,
     output:
         directory("results/{target}/models/{network}"),
     log:
@@ -56,6 +57,7 @@ rule board_models:
         "../envs/host.yaml"
     params:
         spec=board_spec("models"),
+        seed=config["seed"],
         library=package_hash("networks", "targets/jetson/board/versions.py"),
     message:
         "Writing the models of {wildcards.network} for the board of {wildcards.target}"

@@ -185,6 +185,11 @@ def _dynamic_networks(workload):
     return list(dict.fromkeys(entry["network"] for entry in settings.dynamic_dict(config, workload)["instances"]))
 
 
+def calibration_data(wildcards):
+    """The user's data to calibrate an int8 network of a board on, if there are any."""
+    return config["targets"][wildcards.target]["calibration"].get(wildcards.network, [])
+
+
 def board_families(target):
     """Families of engines that `target` can have: without a DLA, or as the only accelerator, nothing moves."""
     accelerators = config["targets"][target]["accelerators"]

@@ -52,7 +52,6 @@ rule group_engines:
     params:
         attempt=attempt("results/{target}/logs/engines/{network}.log"),
         spec=board_spec("engines"),
-        sampling=SAMPLING,
         library=package_hash(*BOARD_LIBRARY),
     message:
         "Building an engine of each group of {wildcards.network} on {wildcards.target}"
@@ -114,7 +113,6 @@ rule segment_engines:
         attempt=attempt("results/{target}/logs/segments/{workload}.log"),
         workload=workload_form,
         spec=board_spec("segments"),
-        sampling=SAMPLING,
         library=package_hash(*BOARD_LIBRARY, "networks/segments.py", "runtime/jetson", "runtime/plan.py"),
     message:
         "Building the engines that the schedules of {wildcards.workload} need on {wildcards.target}"

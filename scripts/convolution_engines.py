@@ -8,6 +8,7 @@ with job_log(snakemake.log[0]):
     from multidnn.files import read_json
     from multidnn.measure.jetson.profiles import build_convolutions
     from multidnn.networks.board_models import write_board_models
+    from multidnn.networks.calibration import write_calibration
     from multidnn.targets.jetson.engines import model_precision
     from multidnn.targets.jetson.target import JetsonTarget
 
@@ -16,11 +17,12 @@ with job_log(snakemake.log[0]):
     models = {name: Path(snakemake.output.models) / name for name in snakemake.params.convolutions}
     for name, directory in models.items():
         write_board_models(Path(snakemake.input.convolutions) / name, directory, precision)
+        if spec["precision"] == "int8":
+            write_calibration(directory, None, snakemake.params.sampling["seed"])
     with JetsonTarget(snakemake.wildcards.target, spec) as target:
         build_convolutions(
             target,
             models,
-            snakemake.params.sampling["seed"],
             Path(snakemake.log[0]).with_suffix(""),
             Path(snakemake.output.json),
         )

@@ -12,7 +12,6 @@ with job_log(snakemake.log[0]):
         build_groups(
             target,
             Path(snakemake.input.models),
-            snakemake.params.sampling["seed"],
             Path(snakemake.log[0]).with_suffix(""),
             Path(snakemake.output[0]),
         )

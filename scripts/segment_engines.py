@@ -18,7 +18,6 @@ with job_log(snakemake.log[0]):
             {directory.name: directory for directory in networks},
             {directory.name: directory for directory in models},
             list(map(Path, snakemake.input.schedules)),
-            snakemake.params.sampling["seed"],
             Path(snakemake.log[0]).with_suffix(""),
             Path(snakemake.output[0]),
         )

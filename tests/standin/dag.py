@@ -1,7 +1,7 @@
 """Runs the whole pipeline of a `jetson` target on the stand-in board and checks what it ends in.
 
     python -m tests.standin.dag --tensorrt 8.5.2
-    python -m tests.standin.dag --tensorrt 10.3.0 --ssh
+    python -m tests.standin.dag --tensorrt 10.3.0 --ssh --profiler python --emc jtop
 
 The stand-in's engines take the times that the paper's artifact recorded on a Xavier, so the tables that the pipeline works
 out must be the recorded ones, and its schedule must be the one that the scheduler proves best for them. No number here
@@ -33,7 +33,7 @@ NETWORKS = ("googlenet", "alexnet")
 TABLES = ("layer_results.csv", "transition_results.csv", "emc_results.csv", "contention.json")
 
 
-def configuration(board: dict[str, Any], directory: Path) -> dict[str, Any]:
+def configuration(board: dict[str, Any], tools: dict[str, str], directory: Path) -> dict[str, Any]:
     """What is laid over config.yaml: one workload, the groups that times were recorded for, and short measurements."""
     starts = json.loads((standin.SITE / "standin_board" / "networks.json").read_text(encoding="utf-8"))
     return {
@@ -44,6 +44,7 @@ def configuration(board: dict[str, Any], directory: Path) -> dict[str, Any]:
                 "kind": "jetson",
                 "accelerators": ["gpu", "dla0"],
                 "board": {"directory": str(directory / "board files"), **board},
+                **tools,
                 "memory_bus_bytes": 32,
                 "emc_settle_s": 0.4,
                 "emc_window_s": 0.2,
@@ -120,9 +121,14 @@ def main() -> None:
     """Run the pipeline and check it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tensorrt", default="8.5.2", choices=standin.VERSIONS)
+    parser.add_argument("--profiler", default="trtexec", choices=("trtexec", "python"))
+    parser.add_argument("--emc", default="tegrastats", choices=("tegrastats", "jtop"))
+    parser.add_argument("--mode", default="segments", choices=("segments", "paper"))
+    parser.add_argument("--precision", default="fp16", choices=("fp16", "int8"))
     parser.add_argument("--ssh", action="store_true", help="through a real ssh server on this machine")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in DIR and leave everything there")
     options = parser.parse_args()
+    tools = {key: getattr(options, key) for key in ("profiler", "emc", "mode", "precision")}
     with contextlib.ExitStack() as stack:
         directory = options.keep or Path(stack.enter_context(TemporaryDirectory()))
         directory.mkdir(parents=True, exist_ok=True)
@@ -132,7 +138,9 @@ def main() -> None:
         for name in LINKED:
             (tree / name).unlink(missing_ok=True)
             (tree / name).symlink_to(ROOT / name)
-        (tree / "standin.yaml").write_text(yaml.safe_dump(configuration(entry, directory), sort_keys=False), "utf-8")
+        (tree / "standin.yaml").write_text(
+            yaml.safe_dump(configuration(entry, tools, directory), sort_keys=False), "utf-8"
+        )
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "standin.yaml", "--", "all"]
         subprocess.run(command, cwd=tree, env={**environment, "PYTHONPATH": str(ROOT)}, check=True)
         check(tree / "results" / TARGET, directory / "recorded")

@@ -40,7 +40,7 @@ def profile_family(
     wanted = engines.family(network, family, _devices(target))
     with machine_lock():
         models = target.push_models(network.name, models_dir)
-        records = engines.build(target, network, models, wanted, options.seed, logs)
+        records = engines.build(target, network, models, wanted, logs)
         runs = [
             (name, accelerator)
             for name, record in records.items()
@@ -66,7 +66,7 @@ def profile_family(
     )
 
 
-def build_groups(target: JetsonTarget, models_dir: Path, seed: int, logs: Path, out_json: Path) -> None:
+def build_groups(target: JetsonTarget, models_dir: Path, logs: Path, out_json: Path) -> None:
     """Build an engine of each group on each device, keep them on the board, and write engines/{network}.json.
 
     Raises:
@@ -76,14 +76,12 @@ def build_groups(target: JetsonTarget, models_dir: Path, seed: int, logs: Path, 
     wanted = list(engines.groups(network, _devices(target)))
     with machine_lock():
         models = target.push_models(network.name, models_dir)
-        records = engines.build(target, network, models, wanted, seed, logs)
+        records = engines.build(target, network, models, wanted, logs)
         facts = environment(target)
     write_json(out_json, {"network": network.name, "engines": records, "environment": facts})
 
 
-def build_convolutions(
-    target: JetsonTarget, models_dirs: Mapping[str, Path], seed: int, logs: Path, out_json: Path
-) -> None:
+def build_convolutions(target: JetsonTarget, models_dirs: Mapping[str, Path], logs: Path, out_json: Path) -> None:
     """Build the characterisation layers, each on every device of the target, and write engines/convolution.json.
 
     Raises:
@@ -96,7 +94,7 @@ def build_convolutions(
             network = BoardNetwork.read(directory)
             models = target.push_models(network.name, directory)
             wanted = list(engines.whole(network, devices))
-            records[name] = engines.build(target, network, models, wanted, seed, logs / name)
+            records[name] = engines.build(target, network, models, wanted, logs / name)
         facts = environment(target)
     write_json(out_json, {"engines": records, "environment": facts})
 

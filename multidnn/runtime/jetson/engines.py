@@ -46,7 +46,6 @@ def build_engines(
     network_dirs: Mapping[str, Path],
     models_dirs: Mapping[str, Path],
     schedule_paths: Sequence[Path],
-    seed: int,
     logs: Path,
     out_json: Path,
 ) -> None:
@@ -79,7 +78,7 @@ def build_engines(
                 for piece in mine:
                     _push_joined(target, network, piece, Path(scratch))
             wanted = [*engines.whole(network, ["gpu"]), *(piece.wanted for piece in mine)]
-            built = engines.build(target, network, models, wanted, seed, logs / network.name)
+            built = engines.build(target, network, models, wanted, logs / network.name)
             records |= {f"{network.name}/{name}": record for name, record in built.items()}
         facts = environment(target)
     write_json(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from multidnn.errors import InputError
 from multidnn.networks.board_network import BoardNetwork
+from multidnn.networks.calibration import ARRAYS, calibration_source
 from multidnn.targets.jetson.board import versions
 from multidnn.targets.jetson.target import JetsonTarget
 
@@ -111,7 +111,6 @@ def build(
     network: BoardNetwork,
     models: PurePosixPath,
     wanted: Sequence[Wanted],
-    seed: int,
     logs: Path,
 ) -> dict[str, dict[str, Any]]:
     """Build the engines `wanted` on the board and return the record of each by name.
@@ -121,12 +120,11 @@ def build(
 
     Args:
         models: directory on the board that holds the network's models.
-        seed: of random calibration inputs, for int8 without data of the user's.
 
     Raises:
         InputError: TensorRT cannot build one of them, or a layer that must be on the DLA is not.
     """
-    calibration = _calibration(target, network, seed)
+    calibration = _calibration(target, network, models)
     _log.info("engines: %s: building %d on %s", network.name, len(wanted), target.name)
     answer = target.board.call(
         "build",
@@ -155,24 +153,19 @@ def build(
     logs.mkdir(parents=True, exist_ok=True)
     for item, record in zip(wanted, answer["builds"], strict=True):
         (logs / f"{item.name}.txt").write_text("\n".join(record.pop("log")) + "\n", encoding="utf-8")
-        records[item.name] = record | {"uses_dla": item.uses_dla}
+        source = {"calibration": calibration_source(network.directory)} if calibration else {}
+        records[item.name] = record | {"uses_dla": item.uses_dla} | source
         for layer in record["placement"]["fallback"]:
             _log.warning("engines: %s/%s: %s fell back to the GPU", network.name, item.name, layer)
     return records
 
 
-def _calibration(target: JetsonTarget, network: BoardNetwork, seed: int) -> dict[str, Any] | None:
+def _calibration(target: JetsonTarget, network: BoardNetwork, models: PurePosixPath) -> dict[str, Any] | None:
     if target.spec["precision"] != "int8":
         return None
-    data = target.spec["calibration"].get(network.name)
-    if data is None:
+    if calibration_source(network.directory) == "random":
         _log.warning("engines: %s: calibrated on random inputs, its outputs mean nothing", network.name)
-        return {"random_seed": seed, "samples": 8}
-    path = Path(data)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; calibration data of network {network.name!r}")
-    target.board.push(path, f"calibration/{network.name}.npz")
-    return {"data": str(target.board.directory / "calibration" / f"{network.name}.npz")}
+    return {"data": str(models / ARRAYS)}
 
 
 def remove(target: JetsonTarget, network: str, names: Sequence[str]) -> None:

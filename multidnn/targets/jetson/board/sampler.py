@@ -32,7 +32,8 @@ class Sampler:
         try:
             self._process = subprocess.Popen(
                 self._command,
-                stdin=subprocess.DEVNULL,
+                # a sampler may end when its input does, as ours for jtop, so this stays open until it is told to
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 start_new_session=True,

@@ -53,3 +53,15 @@ def test_it_ends_with_its_block(tmp_path: Path) -> None:
     size = ticks.stat().st_size
     time.sleep(0.1)
     assert ticks.stat().st_size == size
+
+
+def test_a_sampler_that_ends_with_its_input_goes_on_until_it_is_told_to() -> None:
+    # as stats/jtop_lines.py does
+    code = (
+        "import os, threading, time\n"
+        "threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()\n"
+        "while True: print('reading', flush=True); time.sleep(0.02)"
+    )
+    with Sampler(python(code)) as sampler:
+        time.sleep(0.3)
+        assert len(sampler.finish()) > 3
