@@ -165,7 +165,8 @@ def facts(request: Fields) -> dict[str, Any]:
         "l4t": l4t.splitlines()[0] if l4t else None,
         "memory_total_bytes": _memory_total(root),
         "disk_free_bytes": shutil.disk_usage(str(existing)).free,
-        "cpus": os.cpu_count(),
+        # a power mode may switch cores off, so the numbers need not follow each other
+        "cpus": sorted(os.sched_getaffinity(0)),
         **_nvpmodel(),
         "clocks": clocks,
         "clocks_locked": locked,
