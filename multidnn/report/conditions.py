@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 # keys of summary.json, by workload or a list of workloads; a target that has no such thing has them empty
-KEYS = ("not_binding", "unlocked", "random_calibration", "differing_by_calibration", "energy", "start_skew_us")
+KEYS = (
+    "not_binding",
+    "unlocked",
+    "stand_in",
+    "random_calibration",
+    "differing_by_calibration",
+    "energy",
+    "start_skew_us",
+)
 
 
 class Note(NamedTuple):
@@ -55,6 +63,7 @@ def small_print(sidecar: Mapping[str, Any], workload: str) -> list[str]:
         found.append(
             f"Within an iteration the first and the last start lie {skew['median']:.3g} µs apart at the median, "
             f"{skew['worst']:.3g} µs at worst."
+            + (f" In {late} iterations it was more than 20 µs." if (late := skew.get("late_iterations")) else "")
         )
     if workload in sidecar.get("energy", {}):
         found.append(_energy(sidecar["energy"][workload]))

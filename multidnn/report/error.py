@@ -36,7 +36,9 @@ def draw_error(summary_csv: Path, out: Path) -> None:
         and row["measured_median_ms"] is not None
     ]
     sidecar = Path(summary_csv).with_suffix(".json")
-    loose = set(read_json(sidecar).get("not_binding", ())) if sidecar.exists() else set()
+    said = read_json(sidecar) if sidecar.exists() else {}
+    loose = set(said.get("not_binding", ()))
+    source = "stand-in" if said.get("stand_in") else "measured"
     binding = {(row["workload"], row["scheduler"]) for row in rows if row["workload"] not in loose}
     error = prediction_error(rows, binding)
     if not rows:
@@ -47,7 +49,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
     markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(schedulers)}
     times = np.array([[row["measured_median_ms"], row["predicted_ms"]] for row in rows])
     low, high = 0.85 * float(times.min()), 1.18 * float(times.max())
-    with style.canvas(out, 4.2, "Predicted against measured makespan") as figure:
+    with style.canvas(out, 4.2, f"Predicted against {source} makespan") as figure:
         axes = figure.subplots()
         style.grid(axes, "both")
         line = np.array([low, high])
@@ -74,7 +76,7 @@ def draw_error(summary_csv: Path, out: Path) -> None:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 8)))
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.set_minor_locator(NullLocator())
-        axes.set_xlabel("measured median makespan (ms)")
+        axes.set_xlabel(f"{source} median makespan (ms)")
         axes.set_ylabel("predicted makespan (ms)")
         title = (
             f"error over {error['schedules']} schedules: median {error['median_pct']:.1f} %,\n"

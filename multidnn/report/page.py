@@ -129,6 +129,7 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
         workloads=workloads,
         measured=any(row["measured_median_ms"] is not None for row in rows),
         error=sidecar["prediction_error"],
+        stand_in=sidecar.get("stand_in", []),
         uncounted=sidecar.get("not_binding", []),
         joinable=sidecar.get("kind") != "jetson",
         wrong=[name for name, ok in sidecar["outputs_ok"].items() if not ok],

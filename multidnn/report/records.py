@@ -70,6 +70,7 @@ _OPTIONAL: dict[str, Any] = {
     "mode": {"enum": ["segments", "paper"]},
     "prediction_binds": {"type": "boolean"},
     "unlocked": {"type": "boolean"},
+    "stand_in": {"type": "boolean"},
     "start_skew_us": {
         "type": ["object", "null"],
         "required": ["median", "worst"],
@@ -184,7 +185,7 @@ class ScheduleRecord:
 class Run:
     """The iterations of one workload, what comparing its outputs found, and the facts of machine and software.
 
-    `board` holds those of mode, prediction_binds, unlocked, start_skew_us and energy (docs/formats.md) that the file has.
+    `board` holds those of mode, prediction_binds, unlocked, stand_in, start_skew_us and energy (docs/formats.md) that the file has.
     """
 
     path: Path
@@ -204,6 +205,11 @@ class Run:
     def target_facts(self) -> Mapping[str, Any]:
         """What the file says of its target, empty if nothing."""
         return self.environment.get("target") or {}
+
+    @property
+    def source(self) -> str:
+        """What the times are called: ``measured``, or ``stand-in`` where a test double took the place of a board."""
+        return "stand-in" if self.board.get("stand_in") else "measured"
 
     @property
     def schedulers(self) -> tuple[str, ...]:

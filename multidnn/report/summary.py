@@ -110,6 +110,8 @@ def _schedules(directory: Path, workload: str, schedulers: Sequence[str] | None)
 def _keep_of_board(sidecar: dict[str, Any], run: Run) -> None:
     if not run.prediction_binds:
         sidecar["not_binding"].append(run.workload)
+    if run.board.get("stand_in"):
+        sidecar["stand_in"].append(run.workload)
     if run.board.get("unlocked"):
         sidecar["unlocked"].append(run.workload)
     for key in ("energy", "start_skew_us"):
@@ -160,6 +162,7 @@ def summarise(
         "run_environments": {},
         "kind": (environment or {}).get("target", {}).get("kind"),
         "not_binding": [],
+        "stand_in": [],
         "unlocked": [],
         "random_calibration": {},
         "differing_by_calibration": {},

@@ -48,6 +48,7 @@ class _Row:
     iteration: Iteration | None
     accelerators: Sequence[str]
     binds: bool
+    source: str
 
     @property
     def predicted(self) -> list[tuple[str, list[Segment]]]:
@@ -69,7 +70,7 @@ class _Row:
         if self.record.makespan_ms is not None:
             parts.append(f"predicted {self.record.makespan_ms:.4g} ms{'' if self.binds else ' (not binding)'}")
         if self.iteration:
-            parts.append(f"measured {self.iteration.makespan_ms:.4g} ms")
+            parts.append(f"{self.source} {self.iteration.makespan_ms:.4g} ms")
             if self.record.makespan_ms is not None and self.binds:
                 parts.append(f"error {signed(100 * (self.record.makespan_ms / self.iteration.makespan_ms - 1))} %")
         return ", ".join(parts)
@@ -85,7 +86,8 @@ def _rows(problem: "Problem | None", records: Sequence[ScheduleRecord], run: Run
         else:
             accelerators = list(dict.fromkeys(name for groups in (record.placement or {}).values() for name in groups))
         if timeline or iteration:
-            rows.append(_Row(record, timeline, iteration, accelerators, run is None or run.prediction_binds))
+            binds, source = (run.prediction_binds, run.source) if run else (True, "measured")
+            rows.append(_Row(record, timeline, iteration, accelerators, binds, source))
     return rows
 
 
@@ -181,7 +183,7 @@ def _panel(axes: "Axes", row: _Row, pen: _Pen, highest: float) -> None:
     # the word stands left of the longest name of a lane
     names = [name for band in (row.predicted, row.measured) for name, _ in band]
     aside = max([34, *(10 + 4.8 * len(name) for name in names)])
-    bands = [("predicted", row.predicted, row.timeline), ("measured", row.measured, None)]
+    bands = [("predicted", row.predicted, row.timeline), (row.source, row.measured, None)]
     for label, band, timeline in bands:
         if not band:
             continue

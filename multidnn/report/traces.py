@@ -159,7 +159,9 @@ def write_trace(problem: "Problem | None", schedule_path: Path, run_path: Path |
     if run:
         iteration = run.median_iteration(record.scheduler)
         threads = lanes(iteration.segments, accelerators)
-        events += _metadata(MEASURED, f"measured (median iteration, {iteration.index})", [name for name, _ in threads])
+        events += _metadata(
+            MEASURED, f"{run.source} (median iteration, {iteration.index})", [name for name, _ in threads]
+        )
         events += _segments(MEASURED, threads)
         facts["measured_makespan_ms"] = iteration.makespan_ms
     write_json(out, {"displayTimeUnit": "ms", "otherData": facts, "traceEvents": events})

@@ -144,6 +144,33 @@ def test_unlocked_clocks_are_marked_at_the_workload_with_what_to_type(board: Sim
     assert sidecar["unlocked"] == [board.name]
 
 
+def test_nothing_of_a_stand_in_is_called_measured(board: SimpleNamespace) -> None:
+    assert "test double" not in page(board)[0]
+    write(board, stand_in=True)
+    text, rows, sidecar = page(board)
+    assert sidecar["stand_in"] == [board.name]
+    assert text.index("Nothing here was measured.") < text.index("Times are makespans")
+    assert rows[0][2] == "stand-inmedian ms"
+    assert not any("recommended" in cell for cells in rows for cell in cells)
+    root = board.results.root
+    draw_error(board.results.summary, root / "error.svg")
+    assert "stand-in median makespan (ms)" in texts(root / "error.svg")
+    draw_timelines(board.problem, board.schedules, board.run, root / "timelines.svg")
+    shown = " ".join(texts(root / "timelines.svg"))
+    assert "stand-in" in shown
+    assert "measured" not in shown
+    write_trace(board.problem, board.schedules[0], board.run, root / "trace.json")
+    events = json.loads((root / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    names = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert any(name.startswith("stand-in (median iteration") for name in names)
+    assert not any("measured" in name for name in names)
+
+
+def test_late_starts_are_counted_in_the_small_print(board: SimpleNamespace) -> None:
+    write(board, start_skew_us={**SKEW, "late_iterations": 3})
+    assert "In 3 iterations it was more than 20 µs." in page(board)[0]
+
+
 def test_start_skew_is_in_the_small_print(board: SimpleNamespace) -> None:
     assert "12.3 µs apart at the median, 80.7 µs at worst" in page(board)[0]
     write(board, start_skew_us=None)
@@ -327,7 +354,7 @@ def test_a_summary_from_before_these_keys_still_gives_a_page(board: SimpleNamesp
     path = board.results.summary.with_suffix(".json")
     content = json.loads(path.read_text(encoding="utf-8"))
     new = ("kind", "not_binding", "unlocked", "random_calibration", "differing_by_calibration", "energy")
-    for key in (*new, "start_skew_us"):
+    for key in (*new, "start_skew_us", "stand_in"):
         del content[key]
     path.write_text(json.dumps(content), encoding="utf-8")
     write_page(board.results.summary, board.results.root / "again.html")

@@ -158,6 +158,7 @@ def run_on_board(
             # in mode paper nothing enforces what the prediction assumes
             "prediction_binds": mode == "segments",
             "unlocked": unlocked,
+            "stand_in": target.state["stand_in"],
             "start_skew_us": {
                 "median": float(np.median(skews)),
                 "worst": max(skews),
