@@ -113,7 +113,9 @@ def check(results: Path, scratch: Path) -> None:
         len({row["name"] for row in tables.read(results / "emc_results.csv", tables.EMC) if row["group"] is None}) == 25
     )
     page = (results / "report.html").read_text(encoding="utf-8")
-    assert f"target {TARGET}" in (results / "summary.html").read_text(encoding="utf-8")
+    summary = (results / "summary.html").read_text(encoding="utf-8")
+    assert f"target {TARGET}" in summary
+    assert "Nothing here was measured" in summary
     assert len(page) > 1_000_000, "the report is too small to hold its items"
 
 
