@@ -17,6 +17,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -290,7 +291,7 @@ class Board:
     def _program(self, python: str) -> str:
         """Return the command as it is, a path as an absolute one: commands run in another directory."""
         if "/" not in python:
-            return python
+            return _outside_environment(python) if self.host is None else python
         base = Path.cwd() if self.host is None else self._home
         return str(self._home / python[2:]) if python.startswith("~/") else str(base / python)
 
@@ -331,6 +332,17 @@ class Board:
             f"{self}: the disk that holds {self.directory} is full ({free:.0f} MiB free); make room, or name another directory in "
             f"`board: directory:`; {GO_ON}"
         ) from None
+
+
+def _outside_environment(program: str) -> str:
+    """Return where `program` is outside of the environment that runs us (uv's, conda's), or its name if only there.
+
+    Such an environment comes first on PATH and has a ``python3`` too, which cannot have the board's TensorRT.
+    """
+    variables = [os.environ.get(name) for name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
+    own = {os.path.realpath(Path(prefix) / "bin") for prefix in (sys.prefix, *variables) if prefix}
+    entries = [entry for entry in os.get_exec_path() if os.path.realpath(entry) not in own]
+    return shutil.which(program, path=os.pathsep.join(entries)) or program
 
 
 def code_hash() -> str:

@@ -310,6 +310,28 @@ def test_another_python_is_told(spec, tmp_path):
             board.call("facts", {}, 60)
 
 
+def test_the_python_of_a_local_board_is_not_that_of_our_environment(tmp_path, monkeypatch):
+    for folder in ("venv", "system"):
+        program = tmp_path / folder / "bin" / "python3"
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\necho 3.10.12\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    # as `uv run` and Snakemake leave it: the environment's programs come first
+    monkeypatch.setenv("PATH", f"{tmp_path}/venv/bin{os.pathsep}{tmp_path}/system/bin{os.pathsep}{os.environ['PATH']}")
+    settings = {"host": None, "directory": str(tmp_path / "board")}
+    with Board.open({"board": settings}) as opened:
+        assert opened.python == str(tmp_path / "system/bin/python3")
+        assert opened.require_python() == (3, 10, 12)
+    # a path is meant as it is, and what is nowhere else is taken from there
+    with Board.open({"board": {**settings, "python": str(tmp_path / "venv/bin/python3")}}) as opened:
+        assert opened.python == str(tmp_path / "venv/bin/python3")
+    monkeypatch.setenv("PATH", f"{tmp_path}/venv/bin{os.pathsep}/bin")
+    (tmp_path / "venv/bin/only-here").symlink_to(tmp_path / "venv/bin/python3")
+    with Board.open({"board": {**settings, "python": "only-here"}}) as opened:
+        assert opened.python == "only-here"
+
+
 def test_a_directory_that_cannot_be_made_is_told(spec, tmp_path):
     (tmp_path / "file").write_text("")
     spec["board"]["directory"] = str(tmp_path / "file" / "below")
