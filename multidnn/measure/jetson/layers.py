@@ -18,6 +18,7 @@ from multidnn.targets.jetson.attribution import GroupTimes, dla_group_times, gpu
 from multidnn.targets.jetson.board.residency import LOADABLES_PER_CORE
 from multidnn.targets.jetson.engines import transition_name
 from multidnn.targets.jetson.parsers import profile as profiles
+from multidnn.targets.jetson.parsers.layer_info import origins
 from multidnn.targets.jetson.parsers.profile import Profile, ProfileLayer
 from multidnn.targets.jetson.target import dla_core
 
@@ -49,7 +50,9 @@ def account(network: BoardNetwork, engine: Mapping[str, Any], accelerator: str, 
     """
     blocks = engine["build"]["placement"]["dla"]
     profile = read_profile(engine, accelerator, median, place)
-    found: GroupTimes = gpu_group_times(profile, layer_names(network), blocks)
+    found: GroupTimes = gpu_group_times(
+        profile, layer_names(network), blocks, origins(engine["build"].get("layer_info"))
+    )
     on_the_dla = [entry for entry in found.apart if on_dla(entry, blocks)]
     dla_ms = sum(entry.time_ms for entry in on_the_dla)
     return Accounted(found.times_ms, dla_ms, found.apart_ms - dla_ms, tuple(entry.name for entry in found.straddling))
@@ -195,6 +198,7 @@ def _samples(network: BoardNetwork, engines: Mapping[str, Any], accelerator: str
     if kept is None:
         return None
     executions = len(next(iter(kept.values()), ()))
+    made_from = origins(engines["gpu"]["build"].get("layer_info"))
     place = f"profile of {network.name} on {accelerator}"
     series: list[list[float]] = [[] for _ in network.groups]
     for execution in range(executions):
@@ -202,7 +206,7 @@ def _samples(network: BoardNetwork, engines: Mapping[str, Any], accelerator: str
             {"name": name, "timeMs": values[execution], "averageMs": values[execution], "percentage": 0}
             for name, values in kept.items()
         ]
-        times = gpu_group_times(profiles.from_entries(items, place), layer_names(network)).times_ms
+        times = gpu_group_times(profiles.from_entries(items, place), layer_names(network), (), made_from).times_ms
         for group, ms in enumerate(times):
             series[group].append(ms or 0.0)
     return series

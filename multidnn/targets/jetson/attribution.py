@@ -60,7 +60,12 @@ def _submission(entry: ProfileLayer) -> bool:
     return entry.kind == "foreign" and entry.name.startswith("{") and not entry.name.startswith("{ForeignNode[")
 
 
-def gpu_group_times(profile: Profile, groups: Sequence[Sequence[str]], dla_blocks: Collection[str] = ()) -> GroupTimes:
+def gpu_group_times(
+    profile: Profile,
+    groups: Sequence[Sequence[str]],
+    dla_blocks: Collection[str] = (),
+    origins: Mapping[str, Sequence[str]] | None = None,
+) -> GroupTimes:
     """Return what each group takes on the GPU, by the names of its layers (of the ONNX or Caffe network).
 
     An entry belongs to the group of its first part that is a layer of the network; parts that TensorRT made itself
@@ -69,6 +74,10 @@ def gpu_group_times(profile: Profile, groups: Sequence[Sequence[str]], dla_block
     stays right, and with groups that never begin between a convolution and its activation it does not happen.
     ``X copy`` (a concatenation) counts for X's group. `dla_blocks`: blocks that the build log or the inspector places on
     the DLA; they are set apart. Other ForeignNodes are Myelin's on the GPU: they belong to the group of their ends.
+
+    Some names say nothing of layers: kernels of Myelin (``__myl_...``), and copies that are called after a tensor. They
+    belong to the layers that `origins` gives (`layer_info.origins`: what the engine inspector says), or else to the group
+    of the entries around them if both are of the same one.
 
     Raises:
         InputError: an entry that matches no group, a layer in two groups, or a GPU block from one group into another.
@@ -79,10 +88,21 @@ def gpu_group_times(profile: Profile, groups: Sequence[Sequence[str]], dla_block
             if owner.setdefault(name, index) != index:
                 raise InputError(f"layer {name!r} is in group {owner[name]} and in group {index}; expected one")
     collected = _Collected(profile, len(groups))
-    for entry in profile.layers:
-        if collected.set_apart(entry, dla_blocks):
+    named = [
+        None if _apart(entry, dla_blocks) else [group for part in entry.parts for group in _owners(part, owner)]
+        for entry in profile.layers
+    ]
+    for position, (entry, found) in enumerate(zip(profile.layers, named, strict=True)):
+        if found is None:
+            collected.apart.append(entry)
             continue
-        found = [group for part in entry.parts for group in _owners(part, owner)]
+        if not found:
+            found = [group for part in (origins or {}).get(entry.name, ()) for group in _owners(part, owner)]
+            if found:
+                # the inspector names every layer, so a kernel of several groups is as any fused one
+                collected.add(entry, found, is_block=False)
+                continue
+            found = _around(named, position)
         if not found:
             hint = suggestion(entry.parts[0], owner) if entry.parts else ""
             raise InputError(
@@ -110,7 +130,7 @@ def gpu_group_times_by_index(profile: Profile, starts: Sequence[int]) -> GroupTi
     first = 0
     for entry in profile.layers:
         if entry.kind == "reformat":
-            collected.set_apart(entry, ())
+            collected.apart.append(entry)
             continue
         if entry.kind == "foreign":
             raise InputError(
@@ -136,18 +156,11 @@ class _Collected:
         self.straddling: list[Straddling] = []
         self.apart: list[ProfileLayer] = []
 
-    def set_apart(self, entry: ProfileLayer, dla_blocks: Collection[str]) -> bool:
-        """Set the entry apart if it is a reformatter or a block on the DLA, and return whether it was."""
-        apart = entry.kind == "reformat" or on_dla(entry, dla_blocks)
-        if apart:
-            self.apart.append(entry)
-        return apart
-
-    def add(self, entry: ProfileLayer, groups: Sequence[int]) -> None:
-        """Give the entry to the first of `groups`, those that its parts lie in."""
+    def add(self, entry: ProfileLayer, groups: Sequence[int], is_block: bool | None = None) -> None:
+        """Give the entry to the first of `groups`, those that its parts lie in; a block must lie in one."""
         distinct = tuple(dict.fromkeys(groups))
         if len(distinct) > 1:
-            if entry.kind == "foreign":
+            if entry.kind == "foreign" if is_block is None else is_block:
                 raise InputError(
                     f"{self.profile.at(entry)}: the block {entry.name!r} reaches from group {distinct[0]} into group "
                     f"{distinct[-1]}, and nothing says how its time divides; if it is on the DLA, name it so, otherwise "
@@ -158,6 +171,18 @@ class _Collected:
 
     def result(self) -> GroupTimes:
         return GroupTimes(tuple(self.times), tuple(self.straddling), tuple(self.apart))
+
+
+def _apart(entry: ProfileLayer, dla_blocks: Collection[str]) -> bool:
+    """Return whether the entry is a reformatter or a block on the DLA."""
+    return entry.kind == "reformat" or on_dla(entry, dla_blocks)
+
+
+def _around(named: Sequence[Sequence[int] | None], position: int) -> list[int]:
+    """Return the group of the entries before and after `position` that are known, if it is the same."""
+    before = next((groups[-1] for groups in reversed(named[:position]) if groups), None)
+    after = next((groups[0] for groups in named[position + 1 :] if groups), None)
+    return [before] if before is not None and before == after else []
 
 
 def _owners(part: str, owner: Mapping[str, int]) -> list[int]:

@@ -10,6 +10,8 @@ from typing import Any
 from multidnn.errors import InputError
 from multidnn.targets.jetson.parsers.text import json_items, read_log
 
+_ORIGIN = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -115,3 +117,19 @@ def _tensors(layer: Mapping[str, Any], key: str, at: str) -> tuple[Tensor, ...]:
         whole = isinstance(dimensions, list) and all(isinstance(size, int) for size in dimensions)
         tensors.append(Tensor(entry["Name"], tuple(dimensions) if whole else None, layout and str(layout)))
     return tuple(tensors)
+
+
+def origins(document: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """Return the ONNX nodes that each layer was made from, by the layer's name, from an inspector's answer already read.
+
+    TensorRT's parser writes them into `Metadata` from 8.6 on (``[ONNX Layer: a]``, in 10 also ``[ONNX Layer: a | ...]``);
+    a layer without them is left out, and so is everything of an engine that gives names only.
+    """
+    found: dict[str, list[str]] = {}
+    layers = (document or {}).get("Layers")
+    for layer in layers if isinstance(layers, list) else ():
+        if isinstance(layer, dict) and isinstance(layer.get("Metadata"), str):
+            names = [name.split(" | ")[0].strip() for name in _ORIGIN.findall(layer["Metadata"])]
+            if names:
+                found.setdefault(str(layer.get("Name")), []).extend(names)
+    return found

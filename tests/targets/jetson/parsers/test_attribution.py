@@ -20,6 +20,7 @@ from multidnn.targets.jetson.attribution import (
     gpu_group_times_by_index,
 )
 from multidnn.targets.jetson.parsers import profile
+from multidnn.targets.jetson.parsers.layer_info import origins
 from multidnn.targets.jetson.parsers.profile import Profile
 from tests.targets.jetson.parsers.helpers import SAMPLES, recorded
 
@@ -79,6 +80,36 @@ def test_what_cannot_be_attributed_is_an_error() -> None:
     # Conv_1 is not taken for Conv_15
     with pytest.raises(InputError, match="matches no layer"):
         gpu_group_times(made(("Conv_15", 1)), [["Conv_1"]])
+
+
+def test_names_without_a_layer_follow_the_inspector_or_both_neighbours() -> None:
+    groups = [["a", "/m/Concat"], ["b", "prob"], ["c"]]
+    info = {
+        "Layers": [
+            # a copy is called after the tensor that it copies, and says which concatenation it is for
+            {"Name": "/m/Add_output_0 copy", "Metadata": "[ONNX Layer: /m/Concat]"},
+            {"Name": "__myl_MaxSubExpSumDivMul_myl0_1", "Metadata": "[ONNX Layer: b | x]\x1e[ONNX Layer: prob | y]"},
+            {"Name": "__myl_Two_myl0_2", "Metadata": "[ONNX Layer: prob][ONNX Layer: c]"},
+            {"Name": "untold"},
+            "a name only",
+        ]
+    }
+    known = origins(info)
+    assert known == {
+        "/m/Add_output_0 copy": ["/m/Concat"],
+        "__myl_MaxSubExpSumDivMul_myl0_1": ["b", "prob"],
+        "__myl_Two_myl0_2": ["prob", "c"],
+    }
+    entries = [("/m/Add_output_0 copy", 1), ("__myl_MaxSubExpSumDivMul_myl0_1", 2), ("__myl_Two_myl0_2", 4), ("c", 8)]
+    found = gpu_group_times(made(*entries), groups, origins=known)
+    assert found.times_ms == (1, 6, 8)
+    assert found.straddling == (Straddling("__myl_Two_myl0_2", 4, (1, 2)),)
+    # without an inspector: both neighbours must be of one group
+    found = gpu_group_times(made(("b", 1), ("__myl_Relu_myl0_1", 2), ("prob", 4), ("c", 8)), groups)
+    assert found.times_ms == (None, 7, 8)
+    with pytest.raises(InputError, match="'tensor_7 copy' matches no layer"):
+        gpu_group_times(made(("b", 1), ("tensor_7 copy", 2), ("c", 8)), groups)
+    assert origins(None) == origins({"Layers": ["a"]}) == origins({}) == {}
 
 
 def test_by_index() -> None:
