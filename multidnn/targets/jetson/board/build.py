@@ -15,12 +15,13 @@ from .driver import start_cuda
 from .errors import BoardError
 from .fields import Fields
 from .log import LogLines, make_logger, text_of
-from .placement import parse_placement, placement_from_layer_info
+from .placement import block_layers, parse_placement, placement_from_layer_info
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # raised when the way engines are built changes, so that engines built otherwise are not reused
 _BUILD_FORMAT = 1
-_REFORMATTING = re.compile("reformat", re.IGNORECASE)
+# what moves data around blocks on the DLA: it is called after a tensor, whose name may be a layer's as well
+_MOVING = re.compile(r"[Rr]eformat| (?:to|from) nvm$|(?: copy| finish)$")
 
 
 class BuildRequest:
@@ -199,15 +200,29 @@ class EngineBuilder:
 
 
 def _placement(layer_info: dict[str, Any] | None, lines: list[str]) -> dict[str, Any]:
-    """Return where layers are: from the engine itself if it tells, else from the log; what fell back only the log knows."""
+    """Return where layers are: from the engine itself if it tells, else from the log; what fell back only the log knows.
+
+    A block that the log puts on the DLA is there whatever type the inspector gives it.
+    """
     logged = parse_placement(lines)
-    if layer_info is not None:
-        try:
-            found = placement_from_layer_info(layer_info)
-        except ValueError:
-            return logged
-        return {**found, "fallback": logged["fallback"], "unread": logged["unread"]}
-    return logged
+    if layer_info is None:
+        return logged
+    try:
+        found = placement_from_layer_info(layer_info)
+    except ValueError:
+        return logged
+    missed = [name for name in found["gpu"] if name in logged["dla"]]
+    if logged["dla"] and not missed and not found["dla"]:
+        # two accounts under different names: the log's is the one that tells devices apart
+        return logged
+    dla = [*found["dla"], *missed]
+    return {
+        "dla": dla,
+        "dla_layers": [block_layers(name) for name in dla],
+        "gpu": [name for name in found["gpu"] if name not in missed],
+        "fallback": logged["fallback"],
+        "unread": logged["unread"],
+    }
 
 
 def _check_placement(
@@ -216,7 +231,7 @@ def _check_placement(
     """Raise a `BoardError` if a layer that should be on the DLA is on the GPU, unless that is allowed."""
     if request.allow_fallback or not assignment.uses_dla:
         return
-    on_gpu = [text for text in placement["gpu"] if not _REFORMATTING.search(text)]
+    on_gpu = [text for text in placement["gpu"] if not _MOVING.search(text)]
     asked = [name for name in request.layers if request.wanted[name] == "dla"]
     strayed = {name for text in (*on_gpu, *placement["fallback"]) for name in devices.mentioned(text, asked)}
     if strayed:
