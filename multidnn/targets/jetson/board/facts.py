@@ -98,10 +98,16 @@ def parse_nvpmodel(text: str) -> dict[str, Any] | None:
     return {"id": int(found.group(2)), "name": found.group(1)} if found else None
 
 
+def _nvpmodel_path() -> str:
+    # a PATH of ssh or of a service may lack the directories of root's programs
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    return shutil.which("nvpmodel", path=path) or "nvpmodel"
+
+
 def _nvpmodel() -> dict[str, Any]:
     try:
         done = subprocess.run(
-            ["nvpmodel", "-q"],
+            [_nvpmodel_path(), "-q"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -109,7 +115,7 @@ def _nvpmodel() -> dict[str, Any]:
             check=False,
         )
     except FileNotFoundError:
-        return {"nvpmodel": None, "nvpmodel_error": "the command nvpmodel is not on the PATH"}
+        return {"nvpmodel": None, "nvpmodel_error": "there is no command nvpmodel, on the PATH or in /usr/sbin"}
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"nvpmodel": None, "nvpmodel_error": str(error)}
     text = done.stdout.decode(errors="replace")

@@ -54,5 +54,16 @@ def test_power_mode(text: str) -> None:
     assert facts.parse_nvpmodel(text) == {"id": 2, "name": "MODE_30W"}
 
 
+def test_nvpmodel_is_found_beside_a_short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(facts.shutil, "which", lambda name, path: f"{path.split(':')[1]}/{name}")
+    assert facts._nvpmodel_path() == "/usr/sbin/nvpmodel"
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "nvpmodel").write_text("#!/bin/sh\necho NV Power Mode: MAXN; echo 0\n")
+    (tmp_path / "nvpmodel").chmod(0o755)
+    assert facts._nvpmodel() == {"nvpmodel": {"id": 0, "name": "MAXN"}}
+
+
 def test_power_mode_that_is_not_told() -> None:
     assert facts.parse_nvpmodel("NVPM ERROR: Error opening /var/lib/nvpmodel/status\n") is None
