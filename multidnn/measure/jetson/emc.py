@@ -167,7 +167,7 @@ def _engine_paths(
         for accelerator in target.accelerators:
             record = devices[device_kind(accelerator)]
             # what the DLA refused runs on the GPU, and would be measured as if it were the DLA's
-            if dla_core(accelerator) is None or not record["refused"]:
+            if dla_core(accelerator) is None or (record["placement"]["dla"] and not record["refused"]):
                 paths[name, None, accelerator] = record["engine"]
     for network in networks:
         for accelerator in target.accelerators:
