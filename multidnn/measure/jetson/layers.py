@@ -19,6 +19,7 @@ from multidnn.targets.jetson.board.residency import LOADABLES_PER_CORE
 from multidnn.targets.jetson.engines import transition_name
 from multidnn.targets.jetson.parsers import profile as profiles
 from multidnn.targets.jetson.parsers.layer_info import origins
+from multidnn.targets.jetson.parsers.names import is_wait
 from multidnn.targets.jetson.parsers.profile import Profile, ProfileLayer
 from multidnn.targets.jetson.target import dla_core
 
@@ -53,7 +54,9 @@ def account(network: BoardNetwork, engine: Mapping[str, Any], accelerator: str, 
     found: GroupTimes = gpu_group_times(
         profile, layer_names(network), blocks, origins(engine["build"].get("layer_info"))
     )
-    on_the_dla = [entry for entry in found.apart if on_dla(entry, blocks)]
+    # some versions show a block's time on what waits for its result: {ForeignNode[...]} 0.0085, "out from nvm" 7.6931 ms
+    # (8.x, NVIDIA/TensorRT issue 3143); on an engine without a block there is no such entry
+    on_the_dla = [entry for entry in found.apart if on_dla(entry, blocks) or (blocks and is_wait(entry.name))]
     dla_ms = sum(entry.time_ms for entry in on_the_dla)
     return Accounted(found.times_ms, dla_ms, found.apart_ms - dla_ms, tuple(entry.name for entry in found.straddling))
 

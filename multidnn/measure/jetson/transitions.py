@@ -12,6 +12,7 @@ from multidnn.measure.sampling import Statistics
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.jetson.engines import mark_name, transition_name
 from multidnn.targets.jetson.parsers import profile as profiles
+from multidnn.targets.jetson.parsers.names import is_wait
 from multidnn.targets.jetson.target import device_kind
 
 
@@ -102,5 +103,5 @@ def _reformats(engine: Mapping[str, Any], accelerator: str) -> float:
     return sum(
         layer.time_ms if layer.median_ms is None else layer.median_ms
         for layer in profile.layers
-        if layer.kind == "reformat"
+        if layer.kind == "reformat" and not is_wait(layer.name)
     )

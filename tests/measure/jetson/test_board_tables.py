@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from multidnn import tables
 from multidnn.errors import InputError
-from multidnn.files import read_json
+from multidnn.files import read_json, write_json
 from multidnn.measure.jetson.layers import board_layers
 from multidnn.measure.jetson.transitions import board_transitions
 from tests.measure.jetson.boards import write_exported, write_network, write_profiles
@@ -86,6 +86,35 @@ def test_transitions_are_what_marking_and_reformatting_add(tmp_path: Path) -> No
     # the block's reformatter is there on the way to the DLA; the whole network on the DLA has it as well
     assert rows[0, "gpu"]["in_ms"] == pytest.approx(0.05)
     assert rows[0, "dla0"]["in_ms"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_dlas_time_may_stand_on_what_waits_for_it(tmp_path: Path) -> None:
+    """As in NVIDIA/TensorRT issue 3143: the block is over once submitted, `X from nvm` takes what the DLA takes."""
+    times = {"gpu": [1.0, 2.0, 3.0], "dla": [2.0, 3.0, 4.0]}
+    models = write_network(tmp_path / "models", "net", 3)
+    profiles = write_profiles(tmp_path / "profiles", "net", times, reformat_ms=0.05)
+    for path in profiles:
+        content = read_json(path)
+        for engine in content["engines"].values():
+            for measured in engine["profiles"].values():
+                listed = []
+                for entry in measured["profile"]:
+                    listed.append(entry)
+                    if entry.get("name") in engine["build"]["placement"]["dla"]:
+                        listed.append({**entry, "name": "t9 from nvm"})
+                        listed[-2] = {**entry, "timeMs": 0.0, "averageMs": 0.0, "medianMs": 0.0}
+                measured["profile"] = listed
+        write_json(path, content)
+    out = tmp_path / "layer_results.csv"
+    board_layers(models, profiles, ACCELERATORS, ["Softmax"], out)
+    rows = {(row["group"], row["accelerator"]): row for row in tables.read(out, tables.LAYERS)}
+    assert [rows[group, "dla0"]["median_ms"] for group in range(3)] == pytest.approx(times["dla"])
+    network = write_exported(tmp_path / "net", "net", 3)
+    board_transitions([network], profiles, out, ACCELERATORS, tmp_path / "transition_results.csv")
+    moves = {
+        (r["after_group"], r["source"]): r for r in tables.read(tmp_path / "transition_results.csv", tables.TRANSITIONS)
+    }
+    assert moves[0, "gpu"]["in_ms"] == pytest.approx(0.05)
 
 
 def test_an_entry_of_no_layer_is_named(tmp_path: Path) -> None:

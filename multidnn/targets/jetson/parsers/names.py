@@ -20,6 +20,8 @@ _REFORMATS = tuple(
         r"(.+) finish",
     )
 )
+# of those, the ones that a block on the DLA is waited for in: the block's own entry may be over once it is submitted
+_WAITS = re.compile(r".+ (?:from nvm|finish)")
 _FOREIGN = re.compile(r"\{ForeignNode\[(.*)\]\}")
 _OPEN, _CLOSE = "([{", ")]}"
 
@@ -78,6 +80,11 @@ def block(name: str) -> EntryName | None:
         return EntryName(tuple(part for part in split_at(name[1:-1], ",") if part), "foreign", True)
     # TensorRT 10 may report Myelin's kernels one by one, under names of its own
     return EntryName((), "foreign", False) if name.startswith("__my") else None
+
+
+def is_wait(name: str) -> bool:
+    """Return whether the entry waits for the DLA (``X from nvm``, ``X copy finish``), so that the DLA's time is in it."""
+    return _WAITS.fullmatch(name) is not None
 
 
 def split_name(name: str) -> EntryName:
