@@ -18,7 +18,7 @@ NEEDED_BYTES = 8 * 10**9
 PACKAGES = {
     "numpy": "sudo apt-get install python3-numpy",
     "tensorrt": "sudo apt-get install python3-libnvinfer (JetPack's; a virtual environment needs --system-site-packages)",
-    "pycuda": "pip3 install pycuda (with /usr/local/cuda/bin on PATH)",
+    "pycuda": "sudo env PATH=/usr/local/cuda/bin:$PATH pip3 install pycuda",
 }
 
 # prints {package: [version or None, error or None]}; PyCUDA's driver is what loads CUDA

@@ -18,7 +18,7 @@ from .fields import Fields
 _INSTALL = {
     "numpy": "sudo apt install python3-numpy",
     "tensorrt": "it comes with JetPack: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
-    "pycuda": "pip3 install pycuda, with nvcc on the PATH (export PATH=/usr/local/cuda/bin:$PATH)",
+    "pycuda": "sudo env PATH=/usr/local/cuda/bin:$PATH pip3 install pycuda",
 }
 _COMMAND_TIMEOUT_S = 20
 
