@@ -53,7 +53,8 @@ def profile_emc_on_board(
         whole_files: profiles/{network}/whole.json.
 
     Raises:
-        InputError: the utilisation cannot be read (tegrastats shows none without root), or an engine is missing.
+        InputError: the utilisation cannot be read (tegrastats shows none without root, a counter that is always 0), or an
+            engine is missing.
     """
     networks = [ExportedNetwork.read(directory) for directory in network_dirs]
     times = read_layer_times(layer_csv, networks, target.accelerators)
@@ -104,6 +105,7 @@ def profile_emc_on_board(
         chosen = within(found, result["begin_ns"] + int(settle * 1e9), result["end_ns"])
         measured[loop] = demand(chosen, bus)
         samples[_key(loop)] = [[reading.emc.percent, reading.emc.mhz or 0.0] for reading in chosen if reading.emc]
+    _require_traffic(tool, measured)
     clock = _highest_clock(target, found)
     peak = peak_gb_s(clock, bus)
     rows = _rows(target, networks, times, measured, alone_ms, tool, peak)
@@ -180,6 +182,18 @@ def _engine_paths(
                     record = engines[network.name][group_name(kind, group.index)]
                     paths[network.name, group.index, accelerator] = record["engine"]
     return paths
+
+
+def _require_traffic(tool: str, measured: Mapping[Loop, float]) -> None:
+    """Raise an `InputError` if no engine moved anything: a counter that cannot be read may show as 0 %."""
+    if not measured or max(measured.values()) > 0:
+        return
+    other = "tegrastats` as root" if tool == "jtop" else "jtop`"
+    why = " (jetson-stats 4.3.2 does so with JetPack 6.1, its issue 715: sudo pip3 install -U jetson-stats)"
+    raise InputError(
+        f"emc_results.csv: {tool} prints 0 % for the memory controller while each of {len(measured)} engines runs, so it "
+        f"does not read it{why if tool == 'jtop' else ''}; use `emc: {other}"
+    )
 
 
 def _rows(
