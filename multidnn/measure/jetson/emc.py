@@ -189,7 +189,7 @@ def _require_traffic(tool: str, measured: Mapping[Loop, float]) -> None:
     if not measured or max(measured.values()) > 0:
         return
     other = "tegrastats` as root" if tool == "jtop" else "jtop`"
-    why = " (jetson-stats 4.3.2 does so with JetPack 6.1, its issue 715: sudo pip3 install -U jetson-stats)"
+    why = " (jetson-stats 4.3.2 does so with JetPack 6.1, its issue 715)"
     raise InputError(
         f"emc_results.csv: {tool} prints 0 % for the memory controller while each of {len(measured)} engines runs, so it "
         f"does not read it{why if tool == 'jtop' else ''}; use `emc: {other}"

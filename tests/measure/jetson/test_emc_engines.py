@@ -34,9 +34,9 @@ def test_a_convolution_that_went_to_the_gpu_is_not_measured_as_the_dlas(
 def test_a_counter_that_is_always_zero_is_told() -> None:
     zero = {("conv1_kernel1", None, "gpu"): 0.0, ("conv1_kernel2", None, "gpu"): 0.0}
     with pytest.raises(
-        InputError, match="jtop prints 0 % .* each of 2 engines .* issue 715.*`emc: tegrastats` as root"
+        InputError, match=r"jtop prints 0 % .* each of 2 engines .* issue 715.*`emc: tegrastats` as root"
     ):
         _require_traffic("jtop", zero)
-    with pytest.raises(InputError, match="tegrastats prints 0 % .* does not read it; use `emc: jtop`"):
+    with pytest.raises(InputError, match=r"tegrastats prints 0 % .* does not read it; use `emc: jtop`"):
         _require_traffic("tegrastats", zero)
     _require_traffic("jtop", zero | {("conv1_kernel3", None, "gpu"): 1.5})
