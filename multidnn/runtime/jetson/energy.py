@@ -50,4 +50,5 @@ def _mean_power(found: list[Reading]) -> dict[str, float]:
 
 def _rails_of_total(rails: Mapping[str, float]) -> tuple[str, ...]:
     whole = tuple(rail for rail in _INPUT_RAILS if rail in rails)
-    return whole[:1] or tuple(rails)
+    # jtop lists USB-C supplies (2-00081) among the rails, with what they agreed to deliver and not what flows
+    return whole[:1] or tuple(rail for rail in rails if not rail[:1].isdigit())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from multidnn.errors import InputError
-from multidnn.runtime.jetson.energy import energy_per_iteration
+from multidnn.runtime.jetson.energy import _rails_of_total, energy_per_iteration
 
 SECOND = 1_000_000_000
 
@@ -62,3 +62,8 @@ def test_sensors_that_say_nothing_are_an_error() -> None:
     silent = answer(AGX) | {"sampler_lines": []}
     with pytest.raises(InputError, match=r"no reading of the board.s sensors within 2\.0 s"):
         energy_per_iteration(TARGET, silent)
+
+
+def test_supplies_are_no_rails() -> None:
+    assert _rails_of_total({"VDD_GPU_SOC": 1.0, "VDD_CPU_CV": 2.0, "2-00081": 45000.0}) == ("VDD_GPU_SOC", "VDD_CPU_CV")
+    assert _rails_of_total({"VDD_SOC": 1.0, "VDD_IN": 5.0, "2-00081": 45000.0}) == ("VDD_IN",)

@@ -22,11 +22,20 @@ GROUP = "sudo usermod -aG jtop $USER"
 UPDATE = "sudo pip3 install -U jetson-stats"
 
 
+def rails(power: dict[str, Any]) -> dict[str, int]:
+    """Return mW by rail: jtop takes the rail of the whole input (VDD_IN) out of the others and keeps it apart, named."""
+    found = {name: rail["power"] for name, rail in power.get("rail", {}).items()}
+    total = power.get("tot", {})
+    if total.get("name") and "power" in total:
+        found[total["name"]] = total["power"]
+    return found
+
+
 def sample(board: Any) -> dict[str, Any]:
     """Return one sample of `board`, a connected jtop, as a dictionary."""
     entry = {
         "t_ns": time.monotonic_ns(),
-        "power_mw": {name: rail["power"] for name, rail in (board.power or {}).get("rail", {}).items()},
+        "power_mw": rails(board.power or {}),
         "engines": {
             group: {
                 name: {key: state[key] for key in ("online", "cur") if key in state} for name, state in engines.items()

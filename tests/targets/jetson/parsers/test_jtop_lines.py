@@ -175,3 +175,15 @@ def test_interval() -> None:
     )
     assert done.returncode == 2
     assert "--interval is 0, expected seconds above 0" in done.stderr
+
+
+def test_the_rail_of_the_whole_input_is_kept() -> None:
+    """jtop/core/power.py takes VDD_IN out of the rails; where a board has none, its total is a sum without a name."""
+    shown = {"VDD_CPU_GPU_CV": {"power": 900, "avg": 800}, "VDD_SOC": {"power": 1500, "avg": 1500}}
+    named = {"rail": shown, "tot": {"power": 5000, "avg": 4900, "name": "VDD_IN"}}
+    assert jtop_lines.rails(named) == {"VDD_CPU_GPU_CV": 900, "VDD_SOC": 1500, "VDD_IN": 5000}
+    assert jtop_lines.rails({"rail": shown, "tot": {"power": 2400, "avg": 2300}}) == {
+        "VDD_CPU_GPU_CV": 900,
+        "VDD_SOC": 1500,
+    }
+    assert jtop_lines.rails({}) == {}
