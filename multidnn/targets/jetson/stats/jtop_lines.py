@@ -45,7 +45,8 @@ def sample(board: Any) -> dict[str, Any]:
         "gpu_load": {name: gpu.get("status", {}).get("load") for name, gpu in board.gpu.items()},
         "jetson_clocks": None if board.jetson_clocks is None else bool(board.jetson_clocks),
     }
-    if "EMC" in board.memory:
+    # there and empty where the counter or its clock could not be read
+    if board.memory.get("EMC"):
         emc = board.memory["EMC"]
         entry["emc"] = {key: emc[key] for key in ("val", "cur", "max", "min") if key in emc}
     if board.nvpmodel is not None:

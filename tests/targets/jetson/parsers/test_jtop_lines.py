@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -187,3 +188,10 @@ def test_the_rail_of_the_whole_input_is_kept() -> None:
         "VDD_SOC": 1500,
     }
     assert jtop_lines.rails({}) == {}
+
+
+def test_a_memory_controller_without_a_reading_is_left_out() -> None:
+    board = SimpleNamespace(power={}, engine={}, gpu={}, jetson_clocks=None, nvpmodel=None, memory={"EMC": {}})
+    assert "emc" not in jtop_lines.sample(board)
+    board.memory = {"EMC": {"val": 7, "cur": 3199000, "online": True}}
+    assert jtop_lines.sample(board)["emc"] == {"val": 7, "cur": 3199000}
