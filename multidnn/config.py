@@ -27,7 +27,7 @@ DYNAMIC_KINDS = ("host",)
 _BOARD = ("kind", "board", "power_mode")
 _ENGINES = (*_BOARD, "precision", "gpu_only", "workspace_mb")
 BOARD_KEYS = {
-    "board": (*_BOARD, "accelerators"),
+    "board": (*_BOARD, "accelerators", "emc"),
     "models": (*_BOARD, "precision"),
     "engines": (*_ENGINES, "accelerators"),
     "profile": (*_ENGINES, "accelerators", "profiler"),

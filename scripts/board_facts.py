@@ -7,6 +7,10 @@ from multidnn.logs import job_log
 with job_log(snakemake.log[0]):
     from multidnn.files import write_json
     from multidnn.targets.jetson.target import JetsonTarget
+    from multidnn.targets.jetson.tools import find_sampler
 
-    with JetsonTarget(snakemake.wildcards.target, snakemake.params.spec) as target:
+    spec = snakemake.params.spec
+    with JetsonTarget(snakemake.wildcards.target, spec) as target:
+        # what cannot be read would end the pipeline only after hours of building
+        find_sampler(target.board, spec["emc"])
         write_json(Path(snakemake.output[0]), target.state)

@@ -324,7 +324,7 @@ def dla_group_times(waits: Mapping[int, float], whole_ms: float, noise_ms: float
         if shorter > longer + noise_ms or (shorter == longer and noise_ms == 0):
             raise InputError(
                 f"the DLA's wait does not fall from {before} ({longer:.4f} ms) to {after} ({shorter:.4f} ms), although fewer "
-                f"layers are left; measure again, or allow noise (now {noise_ms:g} ms)"
+                f"layers are left; up to {noise_ms:.3g} ms counts as noise: measure again, with clocks locked and nothing beside"
             )
     smooth = _falling(values)
     return tuple(a - b for a, b in pairwise([*smooth, 0.0]))

@@ -117,6 +117,16 @@ def test_the_dlas_time_may_stand_on_what_waits_for_it(tmp_path: Path) -> None:
     assert moves[0, "gpu"]["in_ms"] == pytest.approx(0.05)
 
 
+def test_a_group_that_drowns_in_noise_shares_its_neighbour_s_time(tmp_path: Path) -> None:
+    # the third engine was built a little slower than the second, so that the group between seems to take less than nothing
+    rows = layers(tmp_path, {"gpu": [1.0, 0.2, 0.6, 1.0], "dla": [4.0, -0.05, 2.0, 4.0]})
+    dla = [rows[group, "dla0"]["median_ms"] for group in range(4)]
+    assert sum(dla) == pytest.approx(9.95)
+    assert all(ms > 0.3 for ms in dla), "nothing is free"
+    # by the GPU's times
+    assert dla[1] / dla[2] == pytest.approx(0.2 / 0.6)
+
+
 def test_an_entry_of_no_layer_is_named(tmp_path: Path) -> None:
     models = write_network(tmp_path / "models", "net", 2)
     profiles = write_profiles(tmp_path / "profiles", "net", {"gpu": [1, 1], "dla": [2, 2]})

@@ -173,7 +173,7 @@ def test_dla_groups_are_differences() -> None:
     assert dla_group_times({10: 2.0, 24: 1.5}, 3.0) == pytest.approx((1.0, 0.5, 1.5))
     assert dla_group_times({}, 3.0) == (3.0,)
     with pytest.raises(
-        InputError, match=r"from cut 10 \(2.0000 ms\) to cut 24 \(2.1000 ms\).*allow noise \(now 0.05 ms\)"
+        InputError, match=r"from cut 10 \(2.0000 ms\) to cut 24 \(2.1000 ms\).*up to 0.05 ms counts as noise"
     ):
         dla_group_times({24: 2.1, 10: 2.0}, 3.0, noise_ms=0.05)
     with pytest.raises(InputError, match=r"from the whole network \(2.0000 ms\) to cut 10"):
