@@ -33,6 +33,11 @@ extern "C" __global__ void gate(volatile int* open, u64* time, u64 limit_ns) {
     *time = now();
 }
 
+// the clock, as often as `count` says: how finely it ticks
+extern "C" __global__ void ticks(u64* times, int count) {
+    for (int i = 0; i < count; i++) times[i] = now();
+}
+
 // which multiprocessors its blocks ran on
 extern "C" __global__ void where(int* blocks_on, u64 ns) {
     u64 begin = now();
@@ -42,15 +47,17 @@ extern "C" __global__ void where(int* blocks_on, u64 ns) {
     while (now() - begin < ns) { }
 }
 
-// copies chunks of `from` to `to` over and over until *stop; rests so that copying takes the share `duty` of the time
-extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, int vectors, float duty,
+// copies chunks of `from` to `to` over and over until *stop; a block begins one every period_ns, or as soon as it can.
+// Each block has a range of its own: blocks that shared one would catch up with each other, as what the first of them
+// has read is in the L2 cache for those behind, and from then on copy from there
+extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, int vectors, u64 period_ns,
                                    volatile int* stop, volatile int* stopped, u64* counters, u64 limit_ns) {
     __shared__ int ended;
     u64 begin = now(), copied = 0;
-    for (u64 chunk = blockIdx.x;; chunk += gridDim.x) {
-        u64 start = now();
-        const float4* a = from + (chunk % chunks) * vectors;
-        float4* b = to + (chunk % chunks) * vectors;
+    for (;;) {
+        u64 start = now(), chunk = chunks * blockIdx.x + copied % chunks;
+        const float4* a = from + chunk * vectors;
+        float4* b = to + chunk * vectors;
         for (int i = threadIdx.x; i < vectors; i += 4 * blockDim.x) {
             float4 v[4];
             #pragma unroll
@@ -60,17 +67,14 @@ extern "C" __global__ void traffic(const float4* from, float4* to, u64 chunks, i
         }
         copied++;
         __syncthreads();
-        u64 end = now(), until = start + (u64)((end - start) / duty);
-        if (copied % 4 == 0) {
-            if (threadIdx.x == 0) {
-                // the flag lies in the host's memory, and all blocks looking there would leave no room for launches
-                if (blockIdx.x == 0 && (*stop || end - begin > limit_ns)) *stopped = 1;
-                ended = *stopped;
-            }
-            __syncthreads();
-            if (ended) break;
+        if (threadIdx.x == 0) {
+            // the flag lies in the host's memory, and all blocks looking there would leave no room for launches
+            if (blockIdx.x == 0 && copied % 4 == 0 && (*stop || now() - begin > limit_ns)) *stopped = 1;
+            ended = *stopped;
+            while (!ended && now() < start + period_ns) __nanosleep(100);
         }
-        while (now() < until) __nanosleep(200);
+        __syncthreads();
+        if (ended) break;
     }
     if (threadIdx.x == 0) {
         atomicAdd(counters, copied);
@@ -119,7 +123,7 @@ extern "C" __global__ void max_pool_16(const unsigned short* x, unsigned short* 
 }
 """
 
-_NAMES = ("stamp", "gate", "where", "traffic", "max_pool_32", "max_pool_16")
+_NAMES = ("stamp", "gate", "ticks", "where", "traffic", "max_pool_32", "max_pool_16")
 Argument = tuple[Any, Any]
 
 
@@ -136,11 +140,6 @@ def unsigned(value: int) -> Argument:
 def integer(value: int) -> Argument:
     """Return a kernel argument of 32 bits."""
     return value, ctypes.c_int
-
-
-def real(value: float) -> Argument:
-    """Return a single-precision kernel argument."""
-    return value, ctypes.c_float
 
 
 def packed(arguments: Sequence[Argument]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -1,7 +1,9 @@
 """Background load on a lane: a kernel that copies memory at a chosen share of full speed, or groups over and over."""
 
+import math
 import threading
 from collections.abc import Callable
+from time import sleep
 from typing import Any, Protocol
 
 from multidnn.errors import InputError
@@ -14,7 +16,6 @@ from multidnn.targets.cuda.kernels import (
     TRAFFIC_THREADS,
     integer,
     pointer,
-    real,
     unsigned,
 )
 
@@ -24,6 +25,8 @@ _BUFFER_BYTES = 512 << 20
 _LONGEST_LIFE_NS = 120 * 10**9
 # launches ahead of the GPU: enough that it never waits for the host, few enough to stop within milliseconds
 _AHEAD = 2
+# how long a lane's full speed is measured for
+_FULL_SPEED_S = 0.05
 
 
 class Load(Protocol):
@@ -39,11 +42,13 @@ class Load(Protocol):
 
 
 class TrafficBuffers:
-    """The memory that traffic generators copy, one pair of buffers per lane, made on first use."""
+    """The memory that traffic generators copy, one pair of buffers per lane, and how fast each lane alone can; made
+    on first use."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._buffers: dict[str, tuple[Any, Any]] = {}
+        self._chunk_ns: dict[str, float] = {}
 
     def of(self, lane: Lane) -> tuple[Any, Any]:
         """Return where the generator on `lane` reads and writes."""
@@ -57,9 +62,27 @@ class TrafficBuffers:
             torch.cuda.current_stream().synchronize()
         return self._buffers[lane.name]
 
+    def chunk_ns(self, lane: Lane) -> float:
+        """Return how long a block on `lane` takes for a chunk at full speed; nothing else may run the first time."""
+        if lane.name not in self._chunk_ns:
+            full = TrafficLoad(self._device, lane, self, 1.0)
+            full.start()
+            sleep(_FULL_SPEED_S)
+            moved, seconds = full.stop()
+            self._chunk_ns[lane.name] = 1e9 * seconds * _blocks(lane) * 2 * CHUNK_BYTES / moved
+        return self._chunk_ns[lane.name]
+
+
+def _blocks(lane: Lane) -> int:
+    return BLOCKS_PER_SM * lane.sms
+
 
 class TrafficLoad:
-    """The traffic generator on one lane: one kernel on all its multiprocessors that does not end by itself."""
+    """The traffic generator on one lane: one kernel on all its multiprocessors that does not end by itself.
+
+    Below full speed, blocks begin their chunks at fixed intervals. To rest for a share of what a chunk took would slow
+    nothing down: a few blocks at full speed are enough for all that the memory gives, so the others' rests are free.
+    """
 
     def __init__(self, device: Device, lane: Lane, buffers: TrafficBuffers, duty: float) -> None:
         import torch
@@ -67,7 +90,7 @@ class TrafficLoad:
         self._device = device
         self._lane = lane
         self._buffers = buffers.of(lane)
-        self._duty = duty
+        self._period_ns = 0 if duty >= 1 else math.ceil(buffers.chunk_ns(lane) / duty)
         self._stop = torch.zeros(1, dtype=torch.int32).pin_memory()
         self._stopped = torch.zeros(1, dtype=torch.int32, device=device.name)
         self._counters = torch.zeros(TRAFFIC_COUNTERS, dtype=torch.int64, device=device.name)
@@ -79,15 +102,15 @@ class TrafficLoad:
         source, sink = self._buffers
         self._device.kernels.launch(
             "traffic",
-            BLOCKS_PER_SM * self._lane.sms,
+            _blocks(self._lane),
             TRAFFIC_THREADS,
             self._lane.address,
             [
                 pointer(source.data_ptr()),
                 pointer(sink.data_ptr()),
-                unsigned(source.numel() * 4 // CHUNK_BYTES),
+                unsigned(source.numel() * 4 // CHUNK_BYTES // _blocks(self._lane)),
                 integer(CHUNK_BYTES // 16),
-                real(self._duty),
+                unsigned(self._period_ns),
                 pointer(self._stop.data_ptr()),
                 pointer(self._stopped.data_ptr()),
                 pointer(self._counters.data_ptr()),
