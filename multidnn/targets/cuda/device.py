@@ -58,8 +58,8 @@ class Lane:
         self.stream.synchronize()
 
     def capture(self, function: Callable[[], Any], pool: Any) -> Captured:
-        """Return what `function` enqueues as a graph. Its temporaries are in `pool`, shared with other graphs of this
-        lane, which never run at the same time; what it returns stays."""
+        """Return what `function` enqueues as a graph. Its temporaries are in `pool`, shared with other graphs that are
+        replayed in the order of their capture; what it returns stays."""
         import torch
 
         graph = torch.cuda.CUDAGraph(keep_graph=True)

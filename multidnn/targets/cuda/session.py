@@ -65,7 +65,6 @@ class CudaSession:
     """
 
     def __init__(self, device: Device, instances: Mapping[str, ExportedNetwork], chip: Mapping[str, str]) -> None:
-        import torch
 
         self._device = device
         self._instances = dict(instances)
@@ -79,9 +78,8 @@ class CudaSession:
         self._store = WeightStore(device.name)
         self._programs: dict[tuple[str, str], Program] = {}
         self._tensors = Tensors(device, self._instances, self._batch)
-        self._pools = {name: torch.cuda.graph_pool_handle() for name in self._lanes}
-        # a pool lasts as long as a graph that was captured with it
-        self._anchors = {name: lane.capture(_nothing(device), self._pools[name]) for name, lane in self._lanes.items()}
+        self._pools: dict[tuple[str, str], Any] = {}
+        self._anchors: dict[tuple[str, str], Captured] = {}
         self._stamp_ms: dict[str, float] = {}
         self._captured: dict[tuple[str, str, int], Captured] = {}
         self._adopted: dict[tuple[str, str, str, str], Captured] = {}
@@ -106,7 +104,7 @@ class CudaSession:
         for chain in self._chains.values():
             chain.close()
         self._chains, self._captured, self._adopted, self._programs = {}, {}, {}, {}
-        self._plans, self._events, self._anchors = {}, {}, {}
+        self._plans, self._events, self._anchors, self._pools = {}, {}, {}, {}
         self._tensors = Tensors(self._device, {}, self._batch)
         self._store = WeightStore(self._device.name)
         self._buffers = TrafficBuffers(self._device)
@@ -162,11 +160,28 @@ class CudaSession:
             self._refused[refusal] = f"{path}: torch cannot run it: {str(error).splitlines()[0]}"
             return
         try:
-            captured = lane.capture(run, self._pools[lane.name])
+            captured = lane.capture(run, self._pool(lane, instance))
         except torch.cuda.OutOfMemoryError as error:
             raise memory_error(error, what) from None
         self._tensors.keep(lane, instance, captured.result)
         self._captured[lane.name, instance, index] = captured
+
+    def _pool(self, lane: Lane, instance: str) -> Any:
+        """Return the memory pool of an instance on a lane.
+
+        A captured group writes its temporaries to whatever was free when it was captured, and what a group captured
+        later returns may lie there too. So groups that share a pool must run in the order of their capture, as those of
+        one instance do; those of two instances run in any.
+        """
+        import torch
+
+        key = (lane.name, instance)
+        if key not in self._pools:
+            pool = torch.cuda.graph_pool_handle()
+            # a pool lasts as long as a graph that was captured with it
+            self._anchors[key] = lane.capture(_nothing(self._device), pool)
+            self._pools[key] = pool
+        return self._pools[key]
 
     def _program(self, path: str, precision: Precision) -> Program:
         key = (path, precision.name)
@@ -210,9 +225,9 @@ class CudaSession:
         """See `Session.time`: one launch per pass, timed by the device's clock between groups, less what writing that
         clock down takes."""
         lane = self._lanes[accelerator]
-        own = self._stamp_cost(lane)
         listed = [(timed.instance, timed.group, timed.repeats) for timed in groups]
         chain = self._timing_chain(lane, tuple(listed))
+        own = self._stamp_cost(lane)
         self._tensors.upload()
         rows = []
         for _ in range(passes):
@@ -237,7 +252,7 @@ class CudaSession:
     def _stamp_cost(self, lane: Lane) -> float:
         """Return by how many ms a time stamp between two kernels delays the second."""
         if lane.name not in self._stamp_ms:
-            kernel = self._anchors[lane.name]
+            kernel = next(anchor for (name, _), anchor in self._anchors.items() if name == lane.name)
             plain, stamped = Chain(self._device, lane, 2), Chain(self._device, lane, _CALIBRATION_KERNELS + 1)
             plain.stamp()
             stamped.stamp()
@@ -374,7 +389,7 @@ class CudaSession:
         """Return work that writes a tensor on `lane`, as its group would."""
         place = self._tensors.place(lane, instance, tensor)
         lane.warm_up(lambda: place.mul_(1))
-        return lane.capture(lambda: place.mul_(1), self._pools[lane.name])
+        return lane.capture(lambda: place.mul_(1), self._pool(lane, instance))
 
     def _adopted_part(self, lane: Lane, maker: Lane, instance: str, tensor: str) -> Captured:
         """Return work that copies a tensor from `maker`'s place to `lane`'s."""
@@ -383,7 +398,7 @@ class CudaSession:
             source = self._tensors.place(maker, instance, tensor)
             place = self._tensors.place(lane, instance, tensor)
             lane.warm_up(lambda: place.copy_(source))
-            self._adopted[key] = lane.capture(lambda: place.copy_(source), self._pools[lane.name])
+            self._adopted[key] = lane.capture(lambda: place.copy_(source), self._pool(lane, instance))
         return self._adopted[key]
 
     def plan(self, worker: str, name: str, steps: Sequence[Step], spin: bool) -> None:
