@@ -21,7 +21,6 @@ from multidnn.measure.lock import machine_lock
 from multidnn.measure.sidecar import environment
 from multidnn.measure.whole import read_chip_runtimes
 from multidnn.runtime import Runner
-from multidnn.runtime.jobs import RELATIVE_TOLERANCE
 from multidnn.runtime.runner import Values
 from multidnn.schedule import Deadlock, Problem, Schedule, Workload, evaluate
 from multidnn.targets import open_target
@@ -55,7 +54,7 @@ def check_outputs(runner: Runner, reference: Values, scheduler: str) -> None:
     for instance, outputs in runner.outputs().items():
         for name, value in outputs.items():
             expected = reference[instance][name]
-            if not np.max(np.abs(value - expected)) <= RELATIVE_TOLERANCE * np.max(np.abs(expected)):
+            if not np.max(np.abs(value - expected)) <= runner.output_tolerance * np.max(np.abs(expected)):
                 raise InputError(f"{scheduler}: output {name} of {instance} is not that of the single accelerator")
 
 

@@ -21,7 +21,9 @@ def _pairs(layer: CaffeLayer) -> dict[str, tuple[int, int]]:
     for name in ("kernel", "stride", "dilation"):
         if min(pairs[name]) < 1:
             raise layer.error(f"found {name} {min(pairs[name])}, expected at least 1", place)
-    return pairs
+    # one value cannot be spread out; OpenVINO 2026.4 crashes on such a dilation where the processor lacks AVX-512
+    height, width = (d if k > 1 else 1 for k, d in zip(pairs["kernel"], pairs["dilation"], strict=True))
+    return {**pairs, "dilation": (height, width)}
 
 
 def _bias(layer: CaffeLayer, builder: Builder, size: int) -> str:
