@@ -162,7 +162,7 @@ def _against_traffic(
         Under "alone" and each duty, milliseconds per round and victim.
     """
     others = [other for other in target.accelerators if other != accelerator]
-    plan = _plan(session, accelerator, victims)
+    plan = _plan(session, accelerator, victims, target.shortest_sample_ms)
     times: dict[str, list[list[float]]] = {"alone": []}
     for number in range(rounds):
         _log.info("contention: %s beside traffic, round %d/%d", accelerator, number + 1, rounds)
@@ -209,7 +209,7 @@ def _against_each_other(
     for number in range(_HELD_OUT_PAIRS):
         victim, other = (groups[i] for i in rng.choice(len(groups), 2, replace=False))
         accelerator, beside = rng.choice(np.array(target.accelerators), 2, replace=False).tolist()
-        plan = _plan(session, accelerator, [victim])
+        plan = _plan(session, accelerator, [victim], target.shortest_sample_ms)
         alone: list[float] = []
         together: list[float] = []
         for _ in range(rounds):
@@ -234,8 +234,10 @@ def _against_each_other(
     return rows
 
 
-def _plan(session: Session, accelerator: str, groups: Sequence[Key]) -> list[Timed]:
+def _plan(session: Session, accelerator: str, groups: Sequence[Key], shortest_sample_ms: float) -> list[Timed]:
     """Return what to time: each group as often in a row as a sample needs."""
     once = [Timed(name, group) for name, group in groups]
     trial = np.median(session.time(accelerator, once, 2), axis=0)
-    return [Timed(name, group, repeats_for(ms)) for (name, group), ms in zip(groups, trial, strict=True)]
+    return [
+        Timed(name, group, repeats_for(ms, shortest_sample_ms)) for (name, group), ms in zip(groups, trial, strict=True)
+    ]

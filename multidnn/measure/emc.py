@@ -26,10 +26,10 @@ _COUNTER_S = 0.3
 GRAPH = "graph-traffic"
 
 
-def graph_traffic_bytes(group: GroupModel) -> int:
+def graph_traffic_bytes(group: GroupModel, batch: int = 1, value_bytes: int = 4) -> int:
     """Return the bytes that one execution of `group` moves if every layer reads its inputs and weights and writes its
     outputs once; caches can only make the traffic at the memory smaller."""
-    return group.weight_bytes + group.activation_bytes
+    return (group.weight_bytes + batch * group.activation_bytes) * value_bytes // 4
 
 
 def profile_emc(
@@ -43,8 +43,8 @@ def profile_emc(
 ) -> None:
     """Write emc_results.csv, its sidecar, and the figure-3 view of the first accelerator.
 
-    Where the kernel offers memory-bandwidth counters, a group loops while they are read; otherwise the demand is
-    `graph_traffic_bytes` over the measured time. The column `method` says which. The peak is that of the traffic
+    Where the target counts memory traffic, that is the demand; otherwise it is `graph_traffic_bytes` over the measured
+    time. The column `method` says which. The peak is that of the traffic
     generator on all accelerators at once.
 
     Raises:
@@ -72,14 +72,15 @@ def profile_emc(
         convolution = network.name in convolutions
         for group in network.groups:
             for accelerator in target.accelerators:
+                moved = graph_traffic_bytes(group, target.batch, target.value_bytes(accelerator))
                 if (network.name, group.index, accelerator) in counted:
                     demand, method = counted[network.name, group.index, accelerator], counter
                 elif convolution:
                     milliseconds = Statistics.of(samples[accelerator][network.name]).median
-                    demand, method = graph_traffic_bytes(group) / 1e6 / milliseconds, GRAPH
+                    demand, method = moved / 1e6 / milliseconds, GRAPH
                 elif (network.name, group.index, accelerator) in times:
                     milliseconds = times[network.name, group.index, accelerator]
-                    demand, method = graph_traffic_bytes(group) / 1e6 / milliseconds, GRAPH
+                    demand, method = moved / 1e6 / milliseconds, GRAPH
                 else:
                     # the layer table says that this accelerator does not take the group
                     continue
@@ -98,7 +99,7 @@ def profile_emc(
     content = {
         "counter": found,
         "peak_gb_s": peak_gb_s,
-        "peak_from": f"memory copy on the cores of all accelerators at once for {_PEAK_S:g} s, bytes read plus written",
+        "peak_from": f"memory copy on all accelerators at once for {_PEAK_S:g} s, bytes read plus written",
         "convolution_samples_ms": samples,
     }
     write_sidecar(out_csv, target, options, content)

@@ -19,8 +19,6 @@ from multidnn.targets.base import Session, Target, Timed, require
 
 _log = logging.getLogger(__name__)
 
-# a shorter group is repeated within one sample, so that interrupts and the clock do not decide its time
-SHORTEST_SAMPLE_MS = 0.2
 _MOST_REPEATS = 200
 
 
@@ -120,9 +118,9 @@ def _summary(what: str, samples: Sequence[float], repeats: int) -> dict[str, Any
     }
 
 
-def repeats_for(milliseconds: float) -> int:
+def repeats_for(milliseconds: float, shortest_sample_ms: float) -> int:
     """Return how often a group of that length runs within one sample."""
-    return min(_MOST_REPEATS, max(1, math.ceil(SHORTEST_SAMPLE_MS / max(milliseconds, 1e-6))))
+    return min(_MOST_REPEATS, max(1, math.ceil(shortest_sample_ms / max(milliseconds, 1e-6))))
 
 
 def _sample(
@@ -139,7 +137,8 @@ def _sample(
         once = [Timed(network.name, index) for index in taken]
         trial = np.median(session.time(accelerator, once, options.warmup + 1), axis=0)
         plans[accelerator] = [
-            Timed(network.name, index, repeats_for(time)) for index, time in zip(taken, trial, strict=True)
+            Timed(network.name, index, repeats_for(time, target.shortest_sample_ms))
+            for index, time in zip(taken, trial, strict=True)
         ]
     passes: dict[str, list[list[float]]] = {accelerator: [] for accelerator in target.accelerators}
 

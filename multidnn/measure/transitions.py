@@ -61,7 +61,7 @@ def profile_transitions(
                                 "destination": destination,
                                 "out_ms": medians[0],
                                 "in_ms": medians[1] + max(0.0, medians[2]),
-                                "bytes": group.output_bytes,
+                                "bytes": group.output_bytes * target.batch * target.value_bytes(destination) // 4,
                             }
                         )
                         samples[f"{network.name}/{group.index}/{source}/{destination}"] = {

@@ -116,6 +116,11 @@ class Runner:
         """Names under which schedules were given."""
         return tuple(self._plans)
 
+    @property
+    def output_tolerance(self) -> float:
+        """See `Target.output_tolerance`."""
+        return self._target.output_tolerance
+
     def process_ids(self) -> dict[str, int]:
         """Return the process id of each worker."""
         return self._session.process_ids()
@@ -152,9 +157,10 @@ class Runner:
             self._session.plan(worker, name, steps, plan.spin)
 
     def write_inputs(self, inputs: Mapping[str, Mapping[str, ArrayLike]]) -> None:
-        """Copy `inputs` (instance, input name, float32 array of its shape) into shared memory.
+        """Copy `inputs` (instance, input name, float32 array of its shape) into the memory that runs read.
 
-        Inputs that are not named keep what they had.
+        Inputs that are not named keep what they had. On a target with a batch an array holds the whole batch, or one
+        input, which is repeated.
 
         Raises:
             InputError: an unknown instance or input, or a wrong shape.
@@ -168,9 +174,20 @@ class Runner:
                 if name not in shapes:
                     raise InputError(f"instance {instance!r} has no input {name!r}; it has {', '.join(shapes)}")
                 array = np.asarray(value, dtype=np.float32)
-                if array.shape != shapes[name]:
-                    raise InputError(f"input {instance}/{name} has shape {array.shape}, expected {shapes[name]}")
-                self._session.tensor(instance, name)[...] = array
+                place = self._session.tensor(instance, name)
+                if array.shape not in (shapes[name], place.shape):
+                    raise InputError(f"input {instance}/{name} has shape {array.shape}, expected {place.shape}")
+                place[...] = array
+
+    def random_inputs(self, rng: np.random.Generator) -> Values:
+        """Return standard normal noise for every input of every instance, a whole batch."""
+        return {
+            instance: {
+                name: rng.standard_normal(self._session.tensor(instance, name).shape, dtype=np.float32)
+                for name in network.inputs
+            }
+            for instance, network in self.networks.items()
+        }
 
     def outputs(self) -> Values:
         """Return copies of every instance's outputs as the last iteration left them."""

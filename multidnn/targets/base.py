@@ -151,6 +151,15 @@ class Target(Protocol):
     capabilities: frozenset[str]
 
     @property
+    def batch(self) -> int:
+        """How many inputs an execution takes at once."""
+        ...
+
+    def value_bytes(self, accelerator: str) -> int:
+        """Return the size of a number in the tensors and weights of `accelerator`."""
+        ...
+
+    @property
     def accelerators(self) -> tuple[str, ...]:
         """Names of the processing units, in the order of the configuration."""
         ...
@@ -158,6 +167,16 @@ class Target(Protocol):
     @property
     def chip_runtimes(self) -> tuple[str, ...]:
         """Ways to run a network on the whole chip; empty if its accelerators cannot be joined."""
+        ...
+
+    @property
+    def shortest_sample_ms(self) -> float:
+        """A shorter group is repeated within one sample, so that interrupts and the clock do not decide its time."""
+        ...
+
+    @property
+    def output_tolerance(self) -> float:
+        """How far outputs may differ between its accelerators by rounding, as a share of the largest output."""
         ...
 
     def facts(self) -> dict[str, Any]:

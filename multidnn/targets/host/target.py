@@ -26,6 +26,10 @@ class HostTarget:
 
     kind = "host"
     capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run"})
+    batch = 1
+    shortest_sample_ms = 0.2
+    # fp32 sums in another order differ by about 1e-6 of the largest value per layer; a stale tensor differs by its whole
+    output_tolerance = 1e-3
 
     def __init__(self, name: str, spec: Mapping[str, Any]) -> None:
         self.name = name
@@ -47,6 +51,10 @@ class HostTarget:
     def chip_runtimes(self) -> tuple[str, ...]:
         """Runtimes that the chip used whole may choose from."""
         return tuple(RUNTIMES)
+
+    def value_bytes(self, accelerator: str) -> int:
+        """See `Target.value_bytes`: fp32 in every runtime."""
+        return 4
 
     def facts(self) -> dict[str, Any]:
         """See `Target.facts`."""
