@@ -22,7 +22,7 @@ MEANING = (
     "bytes read from and written to the GPU's memory by each kernel of a group (dram__bytes_read.sum and "
     "dram__bytes_write.sum of Nsight Compute, caches as the kernel before left them), over the group's time"
 )
-_METRICS = ("dram__bytes_read.sum", "dram__bytes_write.sum")
+METRICS = ("dram__bytes_read.sum", "dram__bytes_write.sum")
 # between two groups the child runs this kernel (`kernels.SOURCE`)
 MARKER = "stamp"
 _TIMEOUT_S = 900.0
@@ -41,15 +41,15 @@ def counter_problem(device: int) -> str | None:
 
 
 def counted_bytes(
-    spec: CudaSpec, precision: str, networks: Mapping[str, ExportedNetwork]
+    spec: CudaSpec, precision: str, networks: Mapping[str, ExportedNetwork], metrics: tuple[str, ...] = METRICS
 ) -> dict[tuple[str, int], float]:
-    """Return the bytes that each (name, group) of `networks` moves in one run, alone on the device.
+    """Return the bytes that each (name, group) of `networks` moves in one run, alone on the device: the sum of `metrics`.
 
     Raises:
         InputError: ncu is missing, is not allowed to read the counters, or gave something unexpected.
     """
     listed = [[str(group.path) for group in network.groups] for network in networks.values()]
-    rows = _profile({"device": spec.device, "batch": spec.batch, "precision": precision, "networks": listed})
+    rows = _profile({"device": spec.device, "batch": spec.batch, "precision": precision, "networks": listed}, metrics)
     sums = bytes_between_markers(rows)
     keys = [(name, group.index) for name, network in networks.items() for group in network.groups]
     if len(sums) != len(keys):
@@ -69,10 +69,10 @@ def bytes_between_markers(rows: list[tuple[str, float]]) -> list[float]:
     return sums[:-1]
 
 
-def _profile(job: Mapping[str, Any]) -> list[tuple[str, float]]:
+def _profile(job: Mapping[str, Any], metrics: tuple[str, ...] = METRICS) -> list[tuple[str, float]]:
     command = [
         "ncu", "--profile-from-start", "off", "--clock-control", "none", "--cache-control", "none",
-        "--metrics", ",".join(_METRICS), "--csv", "--page", "raw", "--print-units", "base",
+        "--metrics", ",".join(metrics), "--csv", "--page", "raw", "--print-units", "base",
         sys.executable, "-m", "multidnn.targets.cuda.counted", json.dumps(job),
     ]  # fmt: skip
     try:
@@ -85,7 +85,7 @@ def _profile(job: Mapping[str, Any]) -> list[tuple[str, float]]:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         errors = [line for line in said if "ERR" in line or "rror" in line] or said
         raise InputError(f"Nsight Compute failed (exit code {done.returncode}): {' '.join(errors[-3:])}")
-    return parse(done.stdout)
+    return parse(done.stdout, metrics)
 
 
 def _environment() -> dict[str, str]:
@@ -94,7 +94,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 
-def parse(text: str) -> list[tuple[str, float]]:
+def parse(text: str, metrics: tuple[str, ...] = METRICS) -> list[tuple[str, float]]:
     """Return (kernel name, bytes) per row of what ``ncu --csv --page raw`` prints.
 
     Raises:
@@ -106,7 +106,7 @@ def parse(text: str) -> list[tuple[str, float]]:
         return []
     header, rows = table[0], table[2:]
     try:
-        name, columns = header.index("Kernel Name"), [header.index(metric) for metric in _METRICS]
+        name, columns = header.index("Kernel Name"), [header.index(metric) for metric in metrics]
         return [
             # "stamp(unsigned long long *)" or "void f<float>(...)": what comes before the arguments
             (row[name].split("(")[0].strip(), sum(float(row[column].replace(",", "")) for column in columns))

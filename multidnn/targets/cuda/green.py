@@ -40,7 +40,7 @@ def multiprocessors(device: int) -> tuple[int, int]:
     return int(sm.smCount), max(int(getattr(sm, "smCoscheduledAlignment", 0)), 8)
 
 
-def create(device: int, wanted: Mapping[str, int], place: str) -> dict[str, GreenContext]:
+def create(device: int, wanted: Mapping[str, int | None], place: str) -> dict[str, GreenContext]:
     """Return a green context per partition of one split.
 
     Raises:
@@ -71,8 +71,8 @@ def create(device: int, wanted: Mapping[str, int], place: str) -> dict[str, Gree
         )
         context = check(driver.cuCtxFromGreenCtx(green), f"reading partition {name}")
         contexts[name] = GreenContext(context, int(stream), int(found.sm.smCount), clusters)
-        if contexts[name].sms < wanted[name]:
-            raise InputError(f"{place}: the driver gave {name} {contexts[name].sms} SMs, not {wanted[name]}")
+        if contexts[name].sms < (least := wanted[name] or division.counts[name]):
+            raise InputError(f"{place}: the driver gave {name} {contexts[name].sms} SMs, not {least}")
     return contexts
 
 

@@ -24,8 +24,8 @@ class Division:
     rest: str | None
 
 
-def divide(wanted: Mapping[str, int], total: int, granularity: int, place: str = "partitions") -> Division:
-    """Return how to divide `total` SMs among partitions that want so many each.
+def divide(wanted: Mapping[str, int | None], total: int, granularity: int, place: str = "partitions") -> Division:
+    """Return how to divide `total` SMs among partitions that want so many each, None being all that is left.
 
     Each count is rounded up to the granularity. Where that does not fit, the partition that would be rounded up most
     takes what the others leave, if that is as much as it wants: 32 and 100 of 132 SMs are exactly that.
@@ -33,13 +33,15 @@ def divide(wanted: Mapping[str, int], total: int, granularity: int, place: str =
     Raises:
         InputError: the partitions do not fit on the device.
     """
-    counts = {name: -(-sms // granularity) * granularity for name, sms in wanted.items()}
-    rest = None
-    if sum(counts.values()) > total:
-        rest = max(wanted, key=lambda name: (counts[name] - wanted[name], wanted[name]))
+    least = {name: granularity if sms is None else sms for name, sms in wanted.items()}
+    counts = {name: -(-sms // granularity) * granularity for name, sms in least.items()}
+    rest = next((name for name, sms in wanted.items() if sms is None), None)
+    if rest is None and sum(counts.values()) > total:
+        rest = max(least, key=lambda name: (counts[name] - least[name], least[name]))
+    if rest is not None:
         counts[rest] = total - sum(count for name, count in counts.items() if name != rest)
-        if counts[rest] < wanted[rest]:
-            listing = ", ".join(f"{name}: {sms}" for name, sms in wanted.items())
+        if counts[rest] < least[rest]:
+            listing = ", ".join(f"{name}: {'rest' if sms is None else sms}" for name, sms in wanted.items())
             raise InputError(
                 f"{place}: {listing} do not fit on {total} multiprocessors, which are dealt out in units of "
                 f"{granularity}"

@@ -27,6 +27,11 @@ class Precision:
         return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp64": torch.float64}.get(self.name, torch.float32)
 
     @property
+    def bytes(self) -> int:
+        """The size of a number in memory."""
+        return {"fp16": 2, "bf16": 2, "fp64": 8}.get(self.name, 4)
+
+    @property
     def channels_last(self) -> bool:
         """Whether images are stored with their channels innermost."""
         return self.name in _CHANNELS_LAST

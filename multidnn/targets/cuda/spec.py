@@ -9,26 +9,31 @@ from multidnn.targets.cuda.precision import PRECISIONS, Precision
 
 SMALLEST_PARTITION = 8
 MOST_PARTITIONS = 4
+DEMANDS = ("graph", "counters")
+# the size of a partition that takes what the others of its split leave
+REST = "rest"
 # the split of a target whose value has `partitions` and no `splits`
 ONLY_SPLIT = "partitions"
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One accelerator: how many multiprocessors (SMs) it asks for, and how it computes."""
+    """One accelerator: how many multiprocessors (SMs) it asks for (None: all that are left), and how it computes."""
 
     name: str
-    sms: int
+    sms: int | None
     precision: Precision
 
 
 @dataclass(frozen=True)
 class CudaSpec:
-    """A checked value of `targets:`; `splits` maps the name of a split to its partitions, which are disjoint."""
+    """A checked value of `targets:`; `splits` maps the name of a split to its partitions, which are disjoint, and
+    `demand` is one of `DEMANDS`."""
 
     device: int
     batch: int
     splits: Mapping[str, tuple[Partition, ...]]
+    demand: str = "graph"
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -59,11 +64,14 @@ class CudaSpec:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{place}: two splits have a partition {name!r}; names must differ across splits")
-        return cls(_natural(place, value, "device", 0, 0), _natural(place, value, "batch", 1, 1), checked)
+        demand = value.get("demand", "graph")
+        if demand not in DEMANDS:
+            raise InputError(f"{place}: demand is {demand!r}, expected one of {', '.join(DEMANDS)}")
+        return cls(_natural(place, value, "device", 0, 0), _natural(place, value, "batch", 1, 1), checked, demand)
 
     def only(self, split: str) -> "CudaSpec":
         """Return the spec with one of its splits."""
-        return CudaSpec(self.device, self.batch, {split: self.splits[split]})
+        return CudaSpec(self.device, self.batch, {split: self.splits[split]}, self.demand)
 
 
 def _natural(place: str, value: Mapping[str, Any], key: str, default: int, least: int) -> int:
@@ -78,9 +86,12 @@ def _partitions(place: str, listed: Mapping[str, Any]) -> tuple[Partition, ...]:
         raise InputError(f"{place}: {len(listed)} partitions, expected 1 to {MOST_PARTITIONS}")
     partitions = []
     for name, entry in listed.items():
-        sms = _natural(f"{place}.{name}", entry, "sms", 0, SMALLEST_PARTITION)
+        rest = entry.get("sms") == REST
+        sms = None if rest else _natural(f"{place}.{name}", entry, "sms", 0, SMALLEST_PARTITION)
         precision = entry.get("precision", "fp32")
         if precision not in PRECISIONS:
             raise InputError(f"{place}.{name}: precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
         partitions.append(Partition(str(name), sms, Precision(precision)))
+    if sum(partition.sms is None for partition in partitions) > 1:
+        raise InputError(f"{place}: two partitions take the {REST}; only one can")
     return tuple(partitions)

@@ -39,6 +39,8 @@ class CudaTarget:
 
     kind = "cuda"
     capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run"})
+    # the device's clock times a single run well, and a second one would find the weights in the L2 cache
+    shortest_sample_ms = 0.0
 
     def __init__(self, name: str, spec: Mapping[str, Any] | CudaSpec) -> None:
         self.name = name
@@ -61,6 +63,16 @@ class CudaTarget:
         from multidnn.targets.cuda.precision import tolerance
 
         return tolerance(self.spec.precisions)
+
+    @property
+    def batch(self) -> int:
+        """See `Target.batch`."""
+        return self.spec.batch
+
+    def value_bytes(self, accelerator: str) -> int:
+        """See `Target.value_bytes`."""
+        (precision,) = [partition.precision for partition in self.spec.partitions if partition.name == accelerator]
+        return precision.bytes
 
     def split(self, name: str) -> "CudaTarget":
         """Return the target with one of its splits, named like this one."""
@@ -122,7 +134,9 @@ class CudaTarget:
         return dict(zip(keys, values, strict=True)) if len(values) == len(keys) else {}
 
     def traffic_counter(self) -> tuple[str | None, str]:
-        """See `Target.traffic_counter`: Nsight Compute's counters of the GPU's memory."""
+        """See `Target.traffic_counter`: Nsight Compute's counters of the GPU's memory, where the spec asks for them."""
+        if self.spec.demand == "graph":
+            return None, "not asked for (`demand: graph`): partitions share the L2 cache too, which these do not see"
         from multidnn.targets.cuda.counting import MEANING, METHOD, counter_problem
 
         self._opened()

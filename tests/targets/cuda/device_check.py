@@ -19,19 +19,23 @@ import numpy as np
 
 from multidnn import networks
 from multidnn.contention.characterise import characterise
-from multidnn.measure.emc import profile_emc
+from multidnn.measure.emc import graph_traffic_bytes, profile_emc
 from multidnn.measure.layers import profile_layers
 from multidnn.measure.merge import merge_tables
 from multidnn.measure.options import MeasureOptions
 from multidnn.measure.transitions import profile_transitions
 from multidnn.measure.whole import profile_whole, read_chip_runtimes
 from multidnn.networks.exported import ExportedNetwork
+from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
 from multidnn.runtime.jobs import RunOptions, run_workload
+from multidnn.schedule import solve, streams
+from multidnn.schedule import whole as whole_schedule
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, evaluate
 from multidnn.schedule.workload import Workload
 from multidnn.tables import LAYERS
 from multidnn.targets.base import Loop, Timed, Traffic
+from multidnn.targets.cuda.counting import METRICS, counted_bytes
 from multidnn.targets.cuda.target import CudaTarget
 
 OPTIONS = MeasureOptions(warmup=2, min_samples=10, max_samples=30, budget_s=0.5)
@@ -50,8 +54,16 @@ def partitions(*sms: int, precision: str = "fp32") -> dict[str, dict[str, Any]]:
 class Check:
     """What the checks share: exported networks and where to write."""
 
-    def __init__(self, names: list[str], precision: str, batch: int, folder: Path) -> None:
-        self.names, self.precision, self.batch, self.folder = names, precision, batch, folder
+    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+        self.pairs = [tuple(pair.split("+")) for pair in arguments.pairs]
+        paired = (name for pair in self.pairs for name in pair)
+        self.names: list[str] = list(dict.fromkeys(arguments.networks or paired))
+        self.precision: str = arguments.precision
+        self.precisions: list[str] = arguments.precisions
+        self.sms: list[int] = arguments.sms
+        self.batch: int = arguments.batch
+        self.kept: Path | None = arguments.keep
+        self.folder = folder
         self.failed: list[str] = []
         self.results: Result = {}
 
@@ -125,8 +137,8 @@ def outputs(check: Check) -> None:
     import onnxruntime
 
     rng = np.random.default_rng(1)
-    for precision in ("fp32", "tf32", "fp16", "bf16"):
-        target = CudaTarget("cuda", {"partitions": partitions(32, 100, precision=precision)})
+    for precision in check.precisions:
+        target = CudaTarget("cuda", {"partitions": partitions(*check.sms, precision=precision)})
         for name in check.names:
             network = check.network(name)
             runner = onnxruntime.InferenceSession(str(network.whole_path), providers=["CPUExecutionProvider"])
@@ -210,6 +222,61 @@ def kernels(check: Check) -> None:
             print(f"      {row.self_device_time_total:7.1f} us {row.count:4d} x {row.key[:110]}")
 
 
+def clock(check: Check) -> None:
+    """The device's clock: how finely it ticks and whether it agrees with the host's; what a plain copy reaches."""
+    import torch
+
+    from multidnn.targets.cuda.kernels import integer, kernels_of, pointer, unsigned
+
+    kernels, stream = kernels_of(0), int(torch.cuda.current_stream().cuda_stream)
+    times = torch.zeros(4096, dtype=torch.int64, device="cuda")
+    kernels.launch("ticks", 1, 1, stream, [pointer(times.data_ptr()), integer(4096)])
+    steps = np.diff(np.unique(times.cpu().numpy()))
+    print(f"   steps of the clock: {np.unique(steps)[:8].tolist()} ns, median {np.median(steps):.0f} ns")
+    blocks = torch.zeros(1024, dtype=torch.int32, device="cuda")
+    for seconds in (0.1, 0.5):
+        torch.cuda.synchronize()
+        begin = time.monotonic()
+        kernels.launch("where", 1, 1, stream, [pointer(blocks.data_ptr()), unsigned(int(1e9 * seconds))])
+        torch.cuda.synchronize()
+        wall = time.monotonic() - begin
+        print(f"   {seconds} s by the device's clock are {wall:.4f} s by the host's")
+        check.require(abs(wall / seconds - 1) < 0.02, "the device's clock agrees with the host's")
+    source = torch.rand(1 << 28, device="cuda")
+    sink = torch.empty_like(source)
+    spans = []
+    for _ in range(20):
+        first, second = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        sink.copy_(source)
+        second.record()
+        torch.cuda.synchronize()
+        spans.append(first.elapsed_time(second))
+    copied = 8 * source.numel() / np.median(spans) / 1e6
+    print(f"   torch's copy of 1 GiB: {copied:.0f} GB/s read and written")
+    check.results["copy_gb_s"] = copied
+
+
+def counters(check: Check) -> None:
+    """What each group moves per run through the L2 cache and to the memory, by hardware counters, and by the graph."""
+    spec = check.target(32, 100).spec
+    folders = [*(check.folder / name for name in check.names), *sorted((check.folder / "convolutions").iterdir())]
+    networks = {folder.name: ExportedNetwork.read(folder) for folder in folders}
+    found = {
+        label: counted_bytes(spec, check.precision, networks, metrics)
+        for label, metrics in {"dram": METRICS, "l2": ("lts__t_bytes.sum",)}.items()
+    }
+    rows = []
+    for name, network in networks.items():
+        for group in network.groups:
+            moved = [found[label][name, group.index] for label in ("dram", "l2")]
+            rows.append([name, group.index, *moved, graph_traffic_bytes(group)])
+    check.results["counters"] = rows
+    for name, index, dram, l2, graph in rows:
+        if name in check.names:
+            print(f"   {name} {index}: memory {dram / 1e6:.2f}, L2 {l2 / 1e6:.2f}, graph {graph / 1e6:.2f} MB")
+
+
 def traffic(check: Check) -> None:
     """The generator: GB/s per partition and duty, together, and what timing beside it is like."""
     target = check.target(32, 100)
@@ -227,6 +294,8 @@ def traffic(check: Check) -> None:
                 wall = time.monotonic() - begin
                 moved, seconds = answers[accelerator]
                 row.append(f"{moved / seconds / 1e9:.0f} ({moved / wall / 1e9:.0f} by the host's clock)")
+                fastest = 1.05 * check.results.get("copy_gb_s", np.inf)
+                check.require(moved / seconds / 1e9 < fastest, f"generator on {accelerator} no faster than a copy")
             print(f"   generator on {accelerator}: " + ", ".join(row) + " GB/s")
         print(f"   peak {session.peak_traffic(0.2) / 1e9:.0f} GB/s")
         groups = [Timed(name, group.index, 20) for group in network.groups]
@@ -250,11 +319,10 @@ def traffic(check: Check) -> None:
 
 
 def pipeline(check: Check) -> None:
-    """The whole chain on one pair: profiles, contention, predictions, and runs of single transitions."""
-    pair = check.names[:2]
-    target = check.target(32, 100)
-    folder = check.folder / "results"
-    directories = [check.folder / name for name in pair]
+    """The whole chain: profiles of all networks, contention; of each pair predictions and runs."""
+    target = check.target(*check.sms)
+    folder = check.kept or check.folder / "results"
+    directories = [check.folder / name for name in check.names]
     begin = time.monotonic()
 
     def lap(what: str) -> None:
@@ -283,37 +351,72 @@ def pipeline(check: Check) -> None:
     convolutions = sorted((check.folder / "convolutions").iterdir())
     profile_emc(target, directories, convolutions, layers, OPTIONS, emc, folder / "emc.yaml")
     lines = emc.read_text().splitlines()
-    print("   " + "\n   ".join(line for line in lines if line.split(",")[0] in pair))
+    print("   " + "\n   ".join(line for line in lines if line.split(",")[0] in check.names))
     lap("emc")
     contention = folder / "contention.json"
     characterise(target, directories, convolutions, emc, OPTIONS, contention)
     print("   fit", json.loads(contention.read_text())["fit"])
     lap("contention")
+    tables = (layers, transitions, emc, contention)
+    for pair in check.pairs:
+        _run_pair(check, target, pair, {d.name: d for d in directories if d.name in pair}, tables, whole)
+        lap("+".join(pair))
+
+
+def dynamic(check: Check) -> None:
+    """A workload that runs while it is solved, from the tables of `pipeline`; the first network joins once more."""
+    target, folder, first = check.target(*check.sms), check.kept or check.folder / "results", check.pairs[0]
+    instances = [{"name": name, "network": name} for name in first] + [{"name": "second", "network": first[0]}]
+    names = ("layer_results.csv", "transition_results.csv", "emc_results.csv", "contention.json")
+    workload = Workload.from_dict({"name": "joined", "instances": instances}, "check")
+    problem = Problem.from_files(*(folder / name for name in names), workload)
+    out = folder / "dynamic.json"
+    directories = {name: check.folder / name for name in first}
+    run_dynamic(target, problem, directories, ["second"], 2, DynamicOptions(budget_s=5.0), out)
+    found = json.loads(out.read_text())
+    for phase in found["phases"]:
+        print(
+            "   "
+            + ", ".join(f"{key} {phase[key]}" for key in ("cause", "value", "optimum_s", "proved_s", "iterations"))
+        )
+    print(f"   solving costs a factor of {found['cost_of_solving'].get('ratio')}; executions {found['executions']}")
+    check.require(all(v["ok"] for v in found["outputs"].values()), "outputs while solving")
+
+
+def _run_pair(
+    check: Check,
+    target: CudaTarget,
+    pair: tuple[str, ...],
+    directories: Mapping[str, Path],
+    tables: tuple[Path, Path, Path, Path],
+    whole: Path,
+) -> None:
+    """Predict and run single transitions of a pair, and what the schedulers choose."""
     workload = Workload.from_dict({"name": "pair", "instances": [{"name": n, "network": n} for n in pair]}, "check")
-    problem = Problem.from_files(layers, transitions, emc, contention, workload)
+    folder = whole.parent / "+".join(pair)
+    problem = Problem.from_files(*tables, workload)
     placed = list(_placed(problem, pair, [len(check.network(n).groups) for n in pair], target.accelerators))
-    naive = [schedule for schedule in placed if schedule.scheduler.startswith("naive")]
+    naive = [schedule for schedule in placed if schedule.scheduler.startswith("apart")]
     rest = [schedule for schedule in placed if schedule not in naive]
     best = sorted(rest, key=lambda schedule: schedule.value or 0)[:_BEST]
     chosen = np.random.default_rng(0).choice(len(rest), min(_RANDOM, len(rest)), replace=False)
     schedules = naive + best + [rest[number] for number in chosen if rest[number] not in best]
-    for name in ("whole", "streams"):
-        schedules.append(Schedule("pair", "cuda", name, "latency", None, "feasible", None, None, None, None, None))
+    for name in ("serial", "naive", "mensa", "herald", "h2h", "haxconn"):
+        made = solve(problem, name, target="cuda", max_transitions=2, time_limit_s=20)
+        schedules.append(made)
+        print(f"   {name}: {made.status}, {made.value:.3f} ms: {made.order}")
+    schedules += [whole_schedule(workload, whole, "cuda"), streams(workload, "cuda")]
     paths = []
     for schedule in schedules:
         paths.append(folder / "schedules" / f"{schedule.scheduler}.json")
         schedule.write(paths[-1])
-    lap(f"{len(schedules)} schedules")
     out = folder / "run.json"
     options = RunOptions(warmup=2, min_iterations=12, max_iterations=12, budget_s=20)
-    run_workload(
-        target, workload, dict(zip(pair, directories, strict=True)), paths, read_chip_runtimes(whole), options, out
-    )
-    lap("runs")
+    run_workload(target, workload, directories, paths, read_chip_runtimes(whole), options, out)
     _compare(check, schedules, json.loads(out.read_text()))
 
 
-def _placed(problem: Problem, pair: list[str], groups: list[int], accelerators: tuple[str, ...]) -> Any:
+def _placed(problem: Problem, pair: tuple[str, ...], groups: list[int], accelerators: tuple[str, ...]) -> Any:
     """Yield a schedule per assignment of whole networks and per single transition, in the two obvious orders."""
 
     def cuts(count: int) -> list[list[list[Any]]]:
@@ -336,7 +439,7 @@ def _placed(problem: Problem, pair: list[str], groups: list[int], accelerators: 
                 for name in pair
             }
             timeline = evaluate(problem, placement, order)
-            kind = "naive" if len(segments) == 2 else "split"
+            kind = "apart" if len(segments) == 2 else "split"
             yield Schedule(
                 "pair", "cuda", f"{kind}{number}", "latency", None, "feasible", timeline.makespan_ms, None,
                 {"makespan_ms": timeline.makespan_ms, "throughput_per_s": 0, "finish_ms": timeline.finish_ms},
@@ -352,7 +455,13 @@ def _compare(check: Check, schedules: list[Schedule], run: Mapping[str, Any]) ->
     for iteration in run["iterations"]:
         measured.setdefault(iteration["scheduler"], []).append(iteration["makespan_ms"])
     medians = {name: float(np.median(values)) for name, values in measured.items()}
-    placed = [s for s in schedules if s.value is not None]
+    named = [s for s in schedules if s.scheduler.isalpha() or s.scheduler == "h2h"]
+    for s in named:
+        own = [i for i in run["iterations"] if i["scheduler"] == s.scheduler]
+        idle = np.median([100 * i["idle_ms"] / i["makespan_ms"] for i in own])
+        told = f"{s.value:.3f}" if s.value is not None else "-"
+        print(f"   {s.scheduler}: predicted {told}, measured {medians[s.scheduler]:.3f} ms, gaps {idle:.2f} %")
+    placed = [s for s in schedules if s.value is not None and s not in named]
     predicted = np.array([s.value for s in placed])
     found = np.array([medians[s.scheduler] for s in placed])
     errors = 100 * np.abs(predicted / found - 1)
@@ -360,7 +469,7 @@ def _compare(check: Check, schedules: list[Schedule], run: Mapping[str, Any]) ->
         f"   {len(placed)} placed schedules: prediction error median {np.median(errors):.1f} %, p90 "
         f"{np.percentile(errors, 90):.1f} %, Spearman {spearmanr(predicted, found)[0]:.3f}"
     )
-    naive = min(medians[s.scheduler] for s in placed if s.scheduler.startswith("naive"))
+    naive = min(medians[s.scheduler] for s in placed if s.scheduler.startswith("apart"))
     best = placed[int(np.argmin(found))]
     chosen = placed[int(np.argmin(predicted))]
     print(f"   whole {medians['whole']:.3f}, streams {medians['streams']:.3f}, naive {naive:.3f} ms")
@@ -378,7 +487,10 @@ def _compare(check: Check, schedules: list[Schedule], run: Mapping[str, Any]) ->
         f"deciding chain {np.median(idle):.2f} % of the makespan; outputs "
         + ", ".join(f"{k} {v['max_abs_err']} of {v['tolerance']:.1e} {v['ok']}" for k, v in run["outputs"].items())
     )
-    check.results["pair"] = {"medians": medians, "predicted": {s.scheduler: s.value for s in placed}}
+    check.results["+".join(sorted(run["outputs"]))] = {
+        "medians": medians,
+        "predicted": {s.scheduler: s.value for s in placed},
+    }
     check.require(all(v["ok"] for v in run["outputs"].values()), "outputs of the runs")
     check.require(np.median(handovers) < 0.010, "hand-over under 10 us")
 
@@ -388,19 +500,26 @@ CHECKS: dict[str, Callable[[Check], None]] = {
     "outputs": outputs,
     "alone": alone,
     "kernels": kernels,
+    "clock": clock,
+    "counters": counters,
     "traffic": traffic,
     "pipeline": pipeline,
+    "dynamic": dynamic,
 }
 
 
 def main() -> int:
     """Run the checks; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--networks", nargs="+", default=["googlenet", "resnet101", "vgg19", "alexnet"])
+    parser.add_argument("--pairs", nargs="+", default=["googlenet+resnet101", "vgg19+resnet152"])
+    parser.add_argument("--networks", nargs="+", help="those of the pairs if left out")
+    parser.add_argument("--sms", nargs="+", type=int, default=[32, 100], help="multiprocessors of each partition")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "fp16", "bf16"], help="of `outputs`")
     parser.add_argument("--precision", default="tf32")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--benchmark", action="store_true", help="let cudnn time its kernels and take the fastest")
+    parser.add_argument("--keep", type=Path, help="write the tables of `pipeline` to this folder")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     arguments = parser.parse_args()
     if arguments.benchmark:
@@ -408,11 +527,11 @@ def main() -> int:
 
         torch.backends.cudnn.benchmark = True
     with tempfile.TemporaryDirectory() as folder:
-        check = Check(arguments.networks, arguments.precision, arguments.batch, Path(folder))
+        check = Check(arguments, Path(folder))
         begin = time.monotonic()
         export(check)
         print(f"== exported {', '.join(check.names)} in {time.monotonic() - begin:.1f} s")
-        target = check.target(32, 100)
+        target = check.target(*check.sms)
         print(json.dumps({"facts": target.facts(), "clocks": target.clocks()}))
         for name in arguments.only:
             begin = time.monotonic()
