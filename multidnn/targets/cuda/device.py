@@ -95,7 +95,8 @@ class Device:
         self.clusters: dict[str, bool] = {}
         for split, partitions in spec.splits.items():
             wanted = {partition.name: partition.sms for partition in partitions}
-            for name, context in green.create(spec.device, wanted, f"target {target!r}, {split}").items():
+            place = f"target {target!r}, {split}"
+            for name, context in green.create(spec.device, wanted, spec.large_clusters, place).items():
                 (precision,) = [partition.precision for partition in partitions if partition.name == name]
                 stream = torch.cuda.ExternalStream(context.stream)
                 self.lanes[name] = Lane(name, precision, stream, context.context, context.sms)
@@ -121,6 +122,16 @@ class Device:
         import torch
 
         torch.cuda.synchronize(self.spec.device)
+
+    def graph_problem(self, captured: Captured) -> str | None:
+        """Return why the driver refuses to run what was captured, None if it takes it."""
+        from cuda.bindings import driver
+
+        status, executable = driver.cuGraphInstantiate(captured.handle, 0)
+        if int(status) != 0:
+            return str(getattr(status, "name", status))
+        driver.cuGraphExecDestroy(executable)
+        return None
 
     def launch(self, executable: Any, lane: Lane) -> None:
         """Enqueue an instantiated graph on a lane."""

@@ -14,8 +14,10 @@ from multidnn.errors import InputError
 from multidnn.targets.cuda.driver import check
 from multidnn.targets.cuda.partitions import Division, divide
 
-# CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING of cuda.h; versions of cuda-bindings name its enumeration differently
+# CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING and _MAX_POTENTIAL_CLUSTER_SIZE of cuda.h; versions of cuda-bindings
+# name their enumeration differently
 _IGNORE_COSCHEDULING = 1
+_LARGE_CLUSTERS = 2
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ def multiprocessors(device: int) -> tuple[int, int]:
     return int(sm.smCount), max(int(getattr(sm, "smCoscheduledAlignment", 0)), 8)
 
 
-def create(device: int, wanted: Mapping[str, int | None], place: str) -> dict[str, GreenContext]:
-    """Return a green context per partition of one split.
+def create(device: int, wanted: Mapping[str, int | None], large_clusters: bool, place: str) -> dict[str, GreenContext]:
+    """Return a green context per partition of one split; `large_clusters` keeps 16 SMs together rather than 8.
 
     Raises:
         InputError: the partitions do not fit, or the driver refuses.
@@ -50,7 +52,7 @@ def create(device: int, wanted: Mapping[str, int | None], place: str) -> dict[st
 
     total, granularity = multiprocessors(device)
     division = divide(wanted, total, granularity, place)
-    groups, rest, clusters = _dealt(device, division, place)
+    groups, rest, clusters = _dealt(device, division, large_clusters, place)
     contexts: dict[str, GreenContext] = {}
     for name, count in division.groups.items():
         resources = [rest] if name == division.rest else [groups.pop(0) for _ in range(count)]
@@ -91,7 +93,7 @@ def _resource(device: int) -> Any:
     )
 
 
-def _dealt(device: int, division: Division, place: str) -> tuple[list[Any], Any, bool]:
+def _dealt(device: int, division: Division, large_clusters: bool, place: str) -> tuple[list[Any], Any, bool]:
     """Return equal groups of SMs, the rest, and whether SMs that clusters need stay together."""
     from cuda.bindings import driver
 
@@ -100,7 +102,7 @@ def _dealt(device: int, division: Division, place: str) -> tuple[list[Any], Any,
     if not needed:
         return [], resource, True
     # the driver deals out more groups if it need not keep neighbours together
-    for flags in (0, _IGNORE_COSCHEDULING):
+    for flags in (_LARGE_CLUSTERS,) if large_clusters else (0, _IGNORE_COSCHEDULING):
         groups, found, rest = check(
             driver.cuDevSmResourceSplitByCount(needed, resource, flags, division.unit), "dividing the multiprocessors"
         )
@@ -108,7 +110,7 @@ def _dealt(device: int, division: Division, place: str) -> tuple[list[Any], Any,
         counts_right = all(int(group.sm.smCount) == division.unit for group in groups)
         rest_right = division.rest is None or int(rest.sm.smCount) == division.counts[division.rest]
         if len(groups) == needed and counts_right and rest_right:
-            return groups, rest, flags == 0
+            return groups, rest, flags != _IGNORE_COSCHEDULING
     raise InputError(
         f"{place}: the driver gives {len(groups)} groups of {division.unit} SMs and {int(rest.sm.smCount)} left over, "
         f"not {needed} as wanted; choose other sizes"

@@ -57,6 +57,15 @@ class Precision:
             torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
+@contextmanager
+def other_kernels() -> Iterator[None]:
+    """Let cudnn choose among its deterministic kernels within the block, by trying them, instead of by heuristics."""
+    import torch
+
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=True):
+        yield
+
+
 def tolerance(precisions: tuple[str, ...]) -> float:
     """Return how far outputs may deviate between accelerators of `precisions`, as a share of the largest output."""
     return max((_TOLERANCES[name] for name in precisions), default=_TOLERANCES["fp32"])

@@ -20,7 +20,7 @@ from multidnn.targets.cuda.gate import Gate
 from multidnn.targets.cuda.graphs import Chain
 from multidnn.targets.cuda.loads import Load, LoopLoad, TrafficBuffers, TrafficLoad, started
 from multidnn.targets.cuda.plans import adoptions, launch_order, split_call
-from multidnn.targets.cuda.precision import Precision
+from multidnn.targets.cuda.precision import Precision, other_kernels
 from multidnn.targets.cuda.tensors import Tensors
 from multidnn.targets.cuda.transition import Handover
 
@@ -40,6 +40,11 @@ _CALIBRATION_FLOATS = 1 << 17
 def chip_runtime(precision: str) -> str:
     """Return the name of the chip's runtime that computes in `precision`."""
     return _CHIP_RUNTIME + precision
+
+
+def _lane_key(lane: Lane) -> str:
+    """Return what a lane is called among refusals, beside precisions, which no name of a lane can be mistaken for."""
+    return f"lane {lane.name}"
 
 
 def _nothing(device: Device) -> Callable[[], Any]:
@@ -134,9 +139,10 @@ class CudaSession:
     def _load(self, lane: Lane, instance: str, index: int, path: str, inputs: Mapping[str, Any]) -> None:
         import torch
 
-        refusal = (lane.precision.name, str(self._instances[instance].directory), index)
-        if (lane.name, instance, index) in self._captured or refusal in self._refused:
+        if (lane.name, instance, index) in self._captured or self._refusal(lane, instance, index) is not None:
             return
+        directory = str(self._instances[instance].directory)
+        refusal, on_lane = (lane.precision.name, directory, index), (_lane_key(lane), directory, index)
         what = f"loading {path} on {lane.name}"
         try:
             program = self._program(path, lane.precision)
@@ -161,8 +167,19 @@ class CudaSession:
             return
         try:
             captured = lane.capture(run, self._pool(lane, instance))
+            problem = self._device.graph_problem(captured)
+            if problem is not None:
+                # such as a kernel whose thread-block clusters are too large for the partition
+                with other_kernels():
+                    lane.warm_up(run)
+                    captured = lane.capture(run, self._pool(lane, instance))
+                problem = self._device.graph_problem(captured)
         except torch.cuda.OutOfMemoryError as error:
             raise memory_error(error, what) from None
+        if problem is not None:
+            hint = " (try large_clusters: true)" if "CLUSTER" in problem else ""
+            self._refused[on_lane] = f"{path}: a kernel that torch chooses cannot run on {lane.name}: {problem}{hint}"
+            return
         self._tensors.keep(lane, instance, captured.result)
         self._captured[lane.name, instance, index] = captured
 
@@ -194,8 +211,12 @@ class CudaSession:
 
     def refusal(self, accelerator: str, instance: str, group: int) -> str | None:
         """See `Session.refusal`."""
-        precision = self._lanes[accelerator].precision.name
-        return self._refused.get((precision, str(self._instances[instance].directory), group))
+        return self._refusal(self._lanes[accelerator], instance, group)
+
+    def _refusal(self, lane: Lane, instance: str, group: int) -> str | None:
+        directory = str(self._instances[instance].directory)
+        found = (self._refused.get((key, directory, group)) for key in (lane.precision.name, _lane_key(lane)))
+        return next((reason for reason in found if reason is not None), None)
 
     def refusal_whole(self, instance: str) -> str | None:
         """See `Session.refusal_whole`."""
@@ -292,8 +313,7 @@ class CudaSession:
         return part
 
     def _why(self, lane: Lane, instance: str, group: int) -> str:
-        reason = self._refused.get((lane.precision.name, str(self._instances[instance].directory), group))
-        return reason or "it was not asked for when the session was loaded"
+        return self._refusal(lane, instance, group) or "it was not asked for when the session was loaded"
 
     def _mark_written(self, lane: Lane, instance: str, group: int) -> None:
         network = self._instances[instance]

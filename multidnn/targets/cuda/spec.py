@@ -1,7 +1,7 @@
 """What a configuration says about a cuda target: device, batch, and one or several splits of its multiprocessors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multidnn.errors import InputError
@@ -27,13 +27,14 @@ class Partition:
 
 @dataclass(frozen=True)
 class CudaSpec:
-    """A checked value of `targets:`; `splits` maps the name of a split to its partitions, which are disjoint, and
-    `demand` is one of `DEMANDS`."""
+    """A checked value of `targets:`; `splits` maps the name of a split to its partitions, which are disjoint; `demand`
+    is one of `DEMANDS`; `large_clusters` keeps more SMs together."""
 
     device: int
     batch: int
     splits: Mapping[str, tuple[Partition, ...]]
     demand: str = "graph"
+    large_clusters: bool = False
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -67,11 +68,17 @@ class CudaSpec:
         demand = value.get("demand", "graph")
         if demand not in DEMANDS:
             raise InputError(f"{place}: demand is {demand!r}, expected one of {', '.join(DEMANDS)}")
-        return cls(_natural(place, value, "device", 0, 0), _natural(place, value, "batch", 1, 1), checked, demand)
+        return cls(
+            _natural(place, value, "device", 0, 0),
+            _natural(place, value, "batch", 1, 1),
+            checked,
+            demand,
+            bool(value.get("large_clusters", False)),
+        )
 
     def only(self, split: str) -> "CudaSpec":
         """Return the spec with one of its splits."""
-        return CudaSpec(self.device, self.batch, {split: self.splits[split]}, self.demand)
+        return replace(self, splits={split: self.splits[split]})
 
 
 def _natural(place: str, value: Mapping[str, Any], key: str, default: int, least: int) -> int:

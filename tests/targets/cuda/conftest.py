@@ -152,11 +152,15 @@ class CpuDevice:
         self.name = "cpu"
         self.total_sms, self.granularity = 132, 8
         self.main_stream = CpuStream()
-        self.lanes = {p.name: CpuLane(p.name, p.precision, CpuStream(), None, p.sms) for p in spec.partitions}
+        self.lanes = {p.name: CpuLane(p.name, p.precision, CpuStream(), None, p.sms or 100) for p in spec.partitions}
 
     def chip_lane(self, number: int, name: str, precision: Any) -> CpuLane:
         """See Device."""
         return CpuLane(name, precision, CpuStream(), None, 132)
+
+    def graph_problem(self, captured: CpuCaptured) -> str | None:
+        """See Device."""
+        return None
 
     def bind(self) -> None:
         """See Device."""

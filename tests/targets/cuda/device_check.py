@@ -19,6 +19,7 @@ import numpy as np
 
 from multidnn import networks
 from multidnn.contention.characterise import characterise
+from multidnn.errors import InputError
 from multidnn.measure.emc import graph_traffic_bytes, profile_emc
 from multidnn.measure.layers import profile_layers
 from multidnn.measure.merge import merge_tables
@@ -33,7 +34,7 @@ from multidnn.schedule import whole as whole_schedule
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, evaluate
 from multidnn.schedule.workload import Workload
-from multidnn.tables import LAYERS
+from multidnn.tables import LAYERS, read
 from multidnn.targets.base import Loop, Timed, Traffic
 from multidnn.targets.cuda.counting import METRICS, counted_bytes
 from multidnn.targets.cuda.target import CudaTarget
@@ -62,6 +63,7 @@ class Check:
         self.precisions: list[str] = arguments.precisions
         self.sms: list[int] = arguments.sms
         self.batch: int = arguments.batch
+        self.large_clusters: bool = arguments.large_clusters
         self.kept: Path | None = arguments.keep
         self.folder = folder
         self.failed: list[str] = []
@@ -69,7 +71,12 @@ class Check:
 
     def target(self, *sms: int) -> CudaTarget:
         """Return a target with one split."""
-        spec = {"kind": "cuda", "batch": self.batch, "partitions": partitions(*sms, precision=self.precision)}
+        spec = {
+            "kind": "cuda",
+            "batch": self.batch,
+            "large_clusters": self.large_clusters,
+            "partitions": partitions(*sms, precision=self.precision),
+        }
         return CudaTarget("cuda", spec)
 
     def network(self, name: str) -> ExportedNetwork:
@@ -336,6 +343,8 @@ def pipeline(check: Check) -> None:
         profile_layers(target, directory, OPTIONS, parts[-1])
     layers = folder / "layer_results.csv"
     merge_tables(parts, LAYERS, layers)
+    refused = [row for row in read(layers, LAYERS) if not row["supported"]]
+    print(f"   {len(refused)} groups refused " + "; ".join(dict.fromkeys(str(row["reason"]) for row in refused)))
     lap("layers")
     transitions = folder / "transition_results.csv"
     profile_transitions(target, directories, layers, OPTIONS, transitions)
@@ -438,7 +447,11 @@ def _placed(problem: Problem, pair: tuple[str, ...], groups: list[int], accelera
                 ]
                 for name in pair
             }
-            timeline = evaluate(problem, placement, order)
+            try:
+                timeline = evaluate(problem, placement, order)
+            except InputError:
+                # a partition does not take a group
+                continue
             kind = "apart" if len(segments) == 2 else "split"
             yield Schedule(
                 "pair", "cuda", f"{kind}{number}", "latency", None, "feasible", timeline.makespan_ms, None,
@@ -517,6 +530,7 @@ def main() -> int:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "fp16", "bf16"], help="of `outputs`")
     parser.add_argument("--precision", default="tf32")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--large-clusters", action="store_true", help="keep 16 multiprocessors together")
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--benchmark", action="store_true", help="let cudnn time its kernels and take the fastest")
     parser.add_argument("--keep", type=Path, help="write the tables of `pipeline` to this folder")
