@@ -16,13 +16,15 @@ COMMAND_LINE = "--config"
 RESERVED_NETWORKS = ("convolution",)
 # results/networks holds the networks of all targets
 RESERVED_TARGETS = ("networks",)
+# what opens sessions (`targets.base.Session`), which the same jobs measure and run on
+SESSION_KINDS = ("host", "cuda")
 # these use the chip whole: a GPU and a DLA cannot be joined, and tables recorded elsewhere say nothing about it
 WHOLE_CHIP = ("whole", "streams")
-WHOLE_CHIP_KINDS = ("host",)
+WHOLE_CHIP_KINDS = SESSION_KINDS
 # what has a machine behind it that runs schedules
-RUNNING_KINDS = ("host", "jetson")
+RUNNING_KINDS = (*SESSION_KINDS, "jetson")
 # what can take up a better schedule while it runs
-DYNAMIC_KINDS = ("host",)
+DYNAMIC_KINDS = SESSION_KINDS
 # what of a board's entry changes the numbers of each kind of job
 _BOARD = ("kind", "board", "power_mode")
 _ENGINES = (*_BOARD, "precision", "gpu_only", "workspace_mb")
@@ -257,6 +259,8 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
             yield from _unknown(("targets", target, "workloads", i), name, workloads, "workloads")
         if spec["kind"] == "jetson":
             yield from _broken_board(("targets", target), spec, networks)
+        if spec["kind"] == "cuda":
+            yield from _broken_partitions(("targets", target, "partitions"), spec["partitions"])
         profiled = target_networks(config, target)
         for name in target_workloads(config, target):
             joins = joining[name] if name in dynamic_workloads(config, target) else {}
@@ -285,6 +289,17 @@ def _broken_board(path: KeyPath, spec: Mapping[str, Any], networks: Mapping[str,
             yield (*path, "calibration", name), f"found {file!r}, no such file"
     if spec["calibration"] and spec["precision"] != "int8":
         yield (*path, "calibration"), f"found with precision {spec['precision']}, allowed: only with precision int8"
+
+
+def _broken_partitions(path: KeyPath, partitions: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:
+    """What no GPU can be divided into; whether one has that many multiprocessors shows when it is opened."""
+    from multidnn.targets.cuda.spec import MOST_PARTITIONS, REST
+
+    if len(partitions) > MOST_PARTITIONS:
+        yield path, f"found {len(partitions)} partitions, allowed: at most {MOST_PARTITIONS}"
+    takers = [name for name, partition in partitions.items() if partition["sms"] == REST]
+    for name in takers[1:]:
+        yield (*path, name, "sms"), f"found {REST!r}, which {takers[0]} takes already; allowed for one partition"
 
 
 def _unknown(path: KeyPath, name: str, known: Iterable[str], section: str) -> Iterable[tuple[KeyPath, str]]:

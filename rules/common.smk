@@ -40,7 +40,7 @@ def _any_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-HOST = _any_of(settings.targets_of_kind(config, "host"))
+SESSIONS = _any_of([name for kind in settings.SESSION_KINDS for name in settings.targets_of_kind(config, kind)])
 JETSON = _any_of(settings.targets_of_kind(config, "jetson"))
 RUNNING = _any_of([name for kind in settings.RUNNING_KINDS for name in settings.targets_of_kind(config, kind)])
 RECORDED = _any_of(settings.targets_of_kind(config, "recorded"))
@@ -50,7 +50,7 @@ RUNNING_DYNAMIC = {
     **{key: config["dynamic"][key] for key in ("min_iterations", "budget_s", "cost_iterations")},
     "seed": config["seed"],
 }
-HOST_SCHEDULERS = settings.schedulers_of_kind(config, "host")
+SESSION_SCHEDULERS = settings.schedulers_of_kind(config, "host")
 # where a chip cannot be used whole
 PLACED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
 NETWORKS = _any_of(config["networks"])
@@ -102,6 +102,17 @@ def attempt(log):
 
 def target_spec(wildcards):
     return settings.target_spec(config, wildcards.target)
+
+
+def session_library(*parts):
+    """Parameter of the rules of targets with sessions: a hash of `parts`, and of what makes the target's kind of session."""
+    return lambda wildcards: package_hash(
+        *parts, "targets/base.py", f"targets/{_kind(wildcards.target)}", "networks/exported.py"
+    )
+
+
+def session_environment(wildcards):
+    return f"../envs/{_kind(wildcards.target)}.yaml"
 
 
 def board_spec(job):
@@ -335,6 +346,7 @@ MEASURED = {
 }
 LACKS = {
     "host": "it needs nothing but this machine",
+    "cuda": "it needs a GPU of this machine, and its first measurement says what is missing",
     "recorded": "it has tables, schedules and predictions, and nothing to measure or run",
     "jetson": "its GPU and DLA cannot be joined, and its engines are built for the schedules that are run",
 }

@@ -9,9 +9,9 @@ rule characterise:
     log:
         "results/{target}/logs/contention.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -21,13 +21,7 @@ rule characterise:
         convolutions=CONVOLUTIONS,
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash(
-            "contention/*.py",
-            "measure/*.py",
-            "targets/base.py",
-            "targets/host",
-            "networks/exported.py",
-        ),
+        library=session_library("contention/*.py", "measure/*.py"),
     message:
         "Measuring how the accelerators of {wildcards.target} slow each other down"
     script:

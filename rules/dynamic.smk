@@ -11,10 +11,10 @@ rule run_dynamic:
     log:
         "results/{target}/logs/dynamic/{workload}.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
         workload=DYNAMIC,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -26,14 +26,7 @@ rule run_dynamic:
         spec=target_spec,
         max_transitions=config["schedule"]["max_transitions"],
         running=RUNNING_DYNAMIC,
-        library=package_hash(
-            "runtime/*.py",
-            "schedule",
-            "measure/*.py",
-            "targets/base.py",
-            "targets/host",
-            "networks/exported.py",
-        ),
+        library=session_library("runtime/*.py", "schedule", "measure/*.py"),
     message:
         "Running {wildcards.workload} on {wildcards.target} while it is being solved"
     script:
@@ -55,7 +48,7 @@ rule draw_dynamic:
     benchmark:
         "results/{target}/benchmarks/figures/dynamic/{workload}.jsonl"
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
         workload=DYNAMIC,
     conda:
         "../envs/host.yaml"

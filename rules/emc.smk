@@ -11,9 +11,9 @@ rule profile_emc:
     log:
         "results/{target}/logs/emc_results.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -23,7 +23,7 @@ rule profile_emc:
         convolutions=CONVOLUTIONS,
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=session_library("measure/*.py"),
     message:
         "Measuring memory demand on {wildcards.target}: 25 convolutions and every group"
     script:

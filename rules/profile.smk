@@ -8,9 +8,9 @@ rule profile_layers:
     log:
         "results/{target}/logs/layer/{network}.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -19,7 +19,7 @@ rule profile_layers:
         attempt=attempt("results/{target}/logs/layer/{network}.log"),
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=session_library("measure/*.py"),
     message:
         "Timing the groups of {wildcards.network} on {wildcards.target}"
     script:
@@ -61,9 +61,9 @@ rule profile_transitions:
     log:
         "results/{target}/logs/transition_results.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -72,7 +72,7 @@ rule profile_transitions:
         attempt=attempt("results/{target}/logs/transition_results.log"),
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=session_library("measure/*.py"),
     message:
         "Measuring transitions between the accelerators of {wildcards.target}"
     script:
@@ -89,9 +89,9 @@ rule profile_whole:
     log:
         "results/{target}/logs/whole_results.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -100,7 +100,7 @@ rule profile_whole:
         attempt=attempt("results/{target}/logs/whole_results.log"),
         spec=target_spec,
         sampling=SAMPLING,
-        library=package_hash("measure/*.py", "targets/base.py", "targets/host", "networks/exported.py"),
+        library=session_library("measure/*.py"),
     message:
         "Timing whole networks on the whole of {wildcards.target}"
     script:

@@ -75,7 +75,7 @@ rule draw_workload:
     input:
         schedules=expand(
             "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-            scheduler=HOST_SCHEDULERS,
+            scheduler=SESSION_SCHEDULERS,
         ),
         run="results/{target}/runs/{workload}.json",
         layers="results/{target}/layer_results.csv",
@@ -96,14 +96,14 @@ rule draw_workload:
                 category="7. Traces",
                 labels={"workload": "{workload}", "scheduler": scheduler},
             )
-            for scheduler in HOST_SCHEDULERS
+            for scheduler in SESSION_SCHEDULERS
         ],
     log:
         "results/{target}/logs/figures/timelines/{workload}.log",
     benchmark:
         "results/{target}/benchmarks/figures/timelines/{workload}.jsonl"
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
         "../envs/host.yaml"
     params:

@@ -4,7 +4,7 @@ rule run:
         models=workload_network_models,
         schedules=expand(
             "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-            scheduler=HOST_SCHEDULERS,
+            scheduler=SESSION_SCHEDULERS,
         ),
         whole="results/{target}/whole_results.csv",
         chosen="results/{target}/whole_results.json",
@@ -13,9 +13,9 @@ rule run:
     log:
         "results/{target}/logs/runs/{workload}.log",
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
-        "../envs/host.yaml"
+        session_environment
     threads: workflow.cores
     # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
     resources:
@@ -25,14 +25,7 @@ rule run:
         workload=workload_form,
         spec=target_spec,
         running=RUN_OPTIONS,
-        library=package_hash(
-            "runtime/*.py",
-            "schedule",
-            "measure/*.py",
-            "targets/base.py",
-            "targets/host",
-            "networks/exported.py",
-        ),
+        library=session_library("runtime/*.py", "schedule", "measure/*.py"),
     message:
         "Running the schedules of {wildcards.workload} on {wildcards.target}, interleaved"
     script:

@@ -9,7 +9,7 @@ rule schedule:
         kept(
             expand(
                 "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-                scheduler=HOST_SCHEDULERS,
+                scheduler=SESSION_SCHEDULERS,
             )
         ),
     log:
@@ -17,13 +17,13 @@ rule schedule:
     benchmark:
         "results/{target}/benchmarks/schedules/{workload}.jsonl"
     wildcard_constraints:
-        target=HOST,
+        target=SESSIONS,
     conda:
         "../envs/host.yaml"
     params:
         attempt=attempt("results/{target}/logs/schedules/{workload}.log"),
         workload=workload_form,
-        schedulers=HOST_SCHEDULERS,
+        schedulers=SESSION_SCHEDULERS,
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
         explain=config["schedule"]["explain"],

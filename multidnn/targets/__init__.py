@@ -8,7 +8,7 @@ from multidnn.errors import InputError, suggestion
 if TYPE_CHECKING:
     from multidnn.targets.base import Target
 
-KINDS = ("host", "recorded")
+KINDS = ("host", "cuda", "recorded")
 
 
 def open_target(name: str, spec: Mapping[str, Any]) -> "Target":
@@ -22,6 +22,10 @@ def open_target(name: str, spec: Mapping[str, Any]) -> "Target":
         from multidnn.targets.host.target import HostTarget
 
         return HostTarget(name, spec)
+    if kind == "cuda":
+        from multidnn.targets.cuda.target import CudaTarget
+
+        return CudaTarget(name, spec)
     if kind == "recorded":
         raise InputError(
             f"target {name!r} holds tables recorded elsewhere: it has schedules and predictions, and nothing to "

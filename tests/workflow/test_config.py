@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from multidnn import config as settings
@@ -50,8 +51,25 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda c: c.update(target="hosts"), r"target: 'hosts' is not in `targets`.*did you mean 'host'"),
         (
             lambda c: c["targets"]["host"].update(kind="hots"),
-            r"targets.host.kind: found 'hots', allowed: host, jetson, recorded",
+            r"targets.host.kind: found 'hots', allowed: host, cuda, jetson, recorded",
         ),
+        (
+            lambda c: c["targets"]["cuda"]["partitions"]["small"].update(sms="rest"),
+            r"targets.cuda.partitions.large.sms: found 'rest', which small takes already",
+        ),
+        (
+            lambda c: c["targets"]["cuda"]["partitions"]["small"].update(sms=7),
+            r"targets.cuda.partitions.small.sms: found 7, allowed: rest or a whole number of at least 8",
+        ),
+        (
+            lambda c: c["targets"]["cuda"].update(partitions={f"p{i}": {"sms": 8} for i in range(5)}),
+            r"targets.cuda.partitions: found 5 partitions, allowed: at most 4",
+        ),
+        (
+            lambda c: c["targets"]["cuda"]["partitions"]["small"].update(precision="fp8"),
+            r"targets.cuda.partitions.small.precision: found 'fp8', allowed: fp32, tf32, fp16, bf16",
+        ),
+        (lambda c: c["targets"]["cuda"].pop("partitions"), r"targets.cuda: the key 'partitions' is missing"),
         (
             lambda c: c["targets"]["orin"].update(accelerators=["dla0"]),
             r"targets.orin.accelerators: found \['dla0'\], allowed: a list with gpu in it",
@@ -223,10 +241,11 @@ def _keys(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [path, *(found for key, entry in value.items() for found in _keys(entry, (*path, key)))]
 
 
-NAMED = {"networks", "targets", "workloads", "accelerators", "instances", "join"}
+NAMED = {"networks", "targets", "workloads", "accelerators", "partitions", "instances", "join"}
 FIXED = [path for path in _keys(default_config()) if not path or path[-1] not in NAMED]
 
 
+@hypothesis_settings(deadline=None)
 @given(st.sampled_from(FIXED), st.from_regex(r"[a-z_]{1,8}x", fullmatch=True))
 def test_any_unknown_key_at_any_level_is_refused(path: tuple[str, ...], key: str) -> None:
     config = default_config()

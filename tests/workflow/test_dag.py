@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from tests.conftest import export_tiny
 from tests.workflow.conftest import ROOT, Project, default_config
 
 MEASURING = {
@@ -41,6 +42,15 @@ def test_default_target_on_the_host(project: Project) -> None:
     assert not ({"recorded_tables", "board_facts"} | ON_BOARD) & set(jobs)
 
 
+def test_a_gpu_lists_everything_on_any_machine(project: Project) -> None:
+    jobs = project.jobs("--config", "target=cuda", "--", "all")
+    config = default_config()
+    assert set(jobs) >= MEASURING
+    assert jobs["export_network"] == jobs["profile_layers"] == len(config["networks"])
+    assert jobs["schedule"] == jobs["run"] == len(config["workloads"])
+    assert not ({"recorded_tables", "board_facts"} | ON_BOARD) & set(jobs)
+
+
 def test_board_lists_everything_on_any_machine(project: Project) -> None:
     jobs = project.jobs("--config", "target=orin", "--", "all")
     config = default_config()
@@ -51,6 +61,38 @@ def test_board_lists_everything_on_any_machine(project: Project) -> None:
     assert jobs["board_models"] == jobs["group_engines"] == jobs["board_layers"] == networks
     assert jobs["schedule_board"] == jobs["segment_engines"] == jobs["run_board"] == len(config["workloads"])
     assert not MEASURING & set(jobs)
+
+
+def test_sessions_depend_on_the_code_of_their_own_kind() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("rules/*.smk"))
+    assert not re.search(r'package_hash\([^)]*"targets/(host|cuda)"', text)
+    assert text.count("library=session_library(") == text.count("        session_environment\n") == len(MEASURING)
+
+
+def test_a_gpu_that_is_missing_is_one_line(project: Project) -> None:
+    networks = project.directory / "results" / "networks"
+    networks.mkdir(parents=True)
+    export_tiny(networks)
+    (project.directory / "alpha.prototxt").symlink_to("results/networks/alpha.prototxt")
+    # found before an installed one
+    (project.directory / "torch.py").write_text("raise ImportError('no torch here')\n", encoding="utf-8")
+    project.configure(
+        {
+            "target": "gpu",
+            "networks": {"alpha": "alpha.prototxt"},
+            "targets": {"gpu": {"kind": "cuda", "partitions": {"small": {"sms": 32}, "large": {"sms": "rest"}}}},
+            "workloads": {"one": {"instances": {"alpha": {"network": "alpha"}}}},
+        }
+    )
+    answer = project.snakemake("--cores", "1", "--allowed-rules", "profile_layers", "--", "results/gpu/layer/alpha.csv")
+    said = answer.stdout + answer.stderr
+    assert answer.returncode == 1
+    assert "Traceback" not in said
+    lines = {line for line in said.splitlines() if line.startswith("error: ")}
+    assert lines == {
+        "error: the cuda target needs PyTorch and cuda-bindings (no torch here); install them with: "
+        "pip install 'multidnn[cuda]'"
+    }
 
 
 def test_board_without_a_dla_has_nothing_that_moves(project: Project) -> None:
@@ -87,7 +129,7 @@ def test_measuring_rules_own_the_chip_and_no_other_does() -> None:
         assert all(f"\n    {word}:" in body for word in ("log", "conda")), name
         # Snakemake's benchmark thread walks the memory of every process of the job and slows what it looks at
         # and a rule that makes nothing (preflight) would have nothing but its benchmark to make
-        assert ("\n    benchmark:" in body) == (name not in measuring and "\n    output:" in body), name
+        assert ("\n    benchmark:" in body) == (name not in measuring and "    output:" in body), name
 
 
 def test_results_that_are_kept_are_made_again_after_a_failure() -> None:
@@ -129,15 +171,15 @@ def test_one_line_makes_an_onnx_file_a_network(project: Project) -> None:
     [
         (
             ("-n", "--config", "target=recorded", "--", "runs"),
-            r"runs: target 'recorded' is of kind recorded: .*choose one of kind host or jetson .*: host, orin$",
+            r"runs: target 'recorded' is of kind recorded: .*choose one of kind host or cuda or jetson .*: host, cuda, orin$",
         ),
         (
             ("-n", "--config", "target=recorded", "--", "dynamic"),
-            r"dynamic: target 'recorded' is of kind recorded: .*: host$",
+            r"dynamic: target 'recorded' is of kind recorded: .*: host, cuda$",
         ),
         (
             ("-n", "--config", "target=orin", "--", "whole_results"),
-            r"whole_results: target 'orin' is of kind jetson: its GPU and DLA cannot be joined.*: host$",
+            r"whole_results: target 'orin' is of kind jetson: its GPU and DLA cannot be joined.*: host, cuda$",
         ),
         (("-n", "--", "preflight"), r"preflight: target 'host' is of kind host: .*choose one of kind jetson .*: orin$"),
         (("-n", "--config", "target=hosts"), r"--config: target: 'hosts' is not in `targets`.*did you mean 'host'"),

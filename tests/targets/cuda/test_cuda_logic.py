@@ -7,6 +7,7 @@ import pytest
 
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
+from multidnn.targets import open_target
 from multidnn.targets.base import Step
 from multidnn.targets.cuda.counting import bytes_between_markers, parse
 from multidnn.targets.cuda.model import Node
@@ -28,9 +29,12 @@ from multidnn.targets.cuda.windows import Window
         ({"a": 64, "b": 64}, {"a": 64, "b": 64}, None, 64),
         ({"a": 10, "b": 20}, {"a": 16, "b": 24}, None, 8),
         ({"a": 132}, {"a": 132}, "a", 132),
+        ({"a": 32, "b": None}, {"a": 32, "b": 100}, "b", 32),
+        ({"a": None, "b": 30}, {"a": 100, "b": 32}, "a", 32),
+        ({"a": None}, {"a": 132}, "a", 132),
     ],
 )
-def test_division(wanted: dict[str, int], counts: dict[str, int], rest: str | None, unit: int) -> None:
+def test_division(wanted: dict[str, int | None], counts: dict[str, int], rest: str | None, unit: int) -> None:
     division = divide(wanted, 132, 8)
     assert division.counts == counts
     assert division.rest == rest
@@ -39,8 +43,8 @@ def test_division(wanted: dict[str, int], counts: dict[str, int], rest: str | No
     assert all(division.groups[name] * unit == count for name, count in counts.items() if name != rest)
 
 
-@pytest.mark.parametrize("wanted", [{"a": 100, "b": 40}, {"a": 128, "b": 8}, {"a": 133}])
-def test_partitions_that_do_not_fit(wanted: dict[str, int]) -> None:
+@pytest.mark.parametrize("wanted", [{"a": 100, "b": 40}, {"a": 128, "b": 8}, {"a": 133}, {"a": 125, "b": None}])
+def test_partitions_that_do_not_fit(wanted: dict[str, int | None]) -> None:
     with pytest.raises(InputError, match="do not fit on 132 multiprocessors"):
         divide(wanted, 132, 8, "target 'x'")
 
@@ -53,12 +57,25 @@ def test_partitions_that_do_not_fit(wanted: dict[str, int]) -> None:
         ({"partitions": {"a": {"sms": 8, "precision": "int8"}}}, "precision is 'int8'"),
         ({"partitions": {str(i): {"sms": 8} for i in range(5)}}, "5 partitions"),
         ({"partitions": {"a": {"sms": 8}}, "batch": 0}, "batch is 0"),
+        ({"partitions": {"a": {"sms": 8}}, "demand": "guess"}, "demand is 'guess', expected one of graph, counters"),
+        ({"partitions": {"a": {"sms": "rest"}, "b": {"sms": "rest"}}}, "two partitions take the rest"),
         ({"splits": {"x": {"a": {"sms": 8}}, "y": {"a": {"sms": 16}}}}, "names must differ across splits"),
     ],
 )
 def test_a_wrong_spec(value: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CudaSpec.of("gpu", value)
+
+
+def test_a_target_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    partitions = {"a": {"sms": 32, "precision": "fp16"}, "b": {"sms": "rest", "precision": "tf32"}}
+    target = open_target("gpu", {"kind": "cuda", "batch": 8, "partitions": partitions})
+    assert (target.kind, target.accelerators, target.batch) == ("cuda", ("a", "b"), 8)
+    assert [target.value_bytes(name) for name in target.accelerators] == [2, 4]
+    method, why = target.traffic_counter()
+    assert method is None
+    assert "demand: graph" in why
 
 
 def test_a_target_without_torch_says_so_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:

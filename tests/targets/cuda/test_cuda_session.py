@@ -191,6 +191,34 @@ def test_a_loop_in_the_background_counts_its_rounds(cpu_target: Open, tiny_netwo
         assert answers["small"] > 0
 
 
+def test_groups_whose_kernels_a_partition_cannot_take(
+    cpu_target: Open, tiny_networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, target = ExportedNetwork.read(tiny_networks["beta"]), cpu_target(TWO)
+    tried = []
+
+    def problem(captured: object) -> str | None:
+        tried.append(captured)
+        # lanes are loaded in turn: both tries of the first group on the first lane
+        return "CUDA_ERROR_INVALID_CLUSTER_SIZE" if len(tried) <= 2 else None
+
+    monkeypatch.setattr(target._opened(), "graph_problem", problem)
+    with target.open_session({"beta": network}) as session:
+        session.load()
+        first, second = target.accelerators
+        assert "INVALID_CLUSTER_SIZE (try large_clusters: true)" in str(session.refusal(first, "beta", 0))
+        assert session.refusal(first, "beta", 1) is None
+        assert session.refusal(second, "beta", 0) is None
+
+
+def test_instances_share_no_memory_for_temporaries(cpu_target: Open, tiny_networks: dict[str, Path]) -> None:
+    networks = {name: ExportedNetwork.read(directory) for name, directory in tiny_networks.items()}
+    with cpu_target(TWO).open_session(networks) as session:
+        session.load()
+        pools = list(session._pools.values())
+        assert len(pools) == len({id(pool) for pool in pools}) == 2 * len(networks)
+
+
 def test_what_is_not_loaded_cannot_be_run(cpu_target: Open, tiny_networks: dict[str, Path]) -> None:
     network = ExportedNetwork.read(tiny_networks["beta"])
     with cpu_target(TWO).open_session({"beta": network}) as session:
