@@ -91,7 +91,7 @@ def test_a_gpu_that_is_missing_is_one_line(project: Project) -> None:
     lines = {line for line in said.splitlines() if line.startswith("error: ")}
     assert lines == {
         "error: the cuda target needs PyTorch and cuda-bindings (no torch here); install them with: "
-        "pip install 'multidnn[cuda]'"
+        "uv sync --extra cuda"
     }
 
 

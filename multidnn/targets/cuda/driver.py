@@ -21,7 +21,7 @@ def require_gpu(index: int) -> None:
         from cuda.bindings import driver, nvrtc  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"the cuda target needs PyTorch and cuda-bindings ({error}); install them with: pip install 'multidnn[cuda]'"
+            f"the cuda target needs PyTorch and cuda-bindings ({error}); install them with: uv sync --extra cuda"
         ) from None
     if not torch.cuda.is_available():
         raise InputError(
