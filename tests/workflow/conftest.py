@@ -32,7 +32,7 @@ class Project:
         for name in LINKED:
             (directory / name).symlink_to(ROOT / name)
         # a copy, so that editing the package while the tests run does not make its results out of date
-        shutil.copytree(ROOT / "multidnn", directory / "multidnn", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "multidnn", directory / "multidnn", ignore=shutil.ignore_patterns("*.pyc"))
         self.configure(default_config())
 
     def configure(self, config: Mapping[str, Any] | str) -> None:
