@@ -113,7 +113,8 @@ class Checked:
 
     def until_solved(self, *present: str) -> None:
         """Iterate until the search has ended."""
-        deadline = time.monotonic() + 60
+        # the search yields to everything else, so a busy machine keeps it waiting
+        deadline = time.monotonic() + 200
         self.iterate(*present)
         while self.runner.solving:
             self.iterate(*present)
