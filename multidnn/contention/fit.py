@@ -7,17 +7,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 # weight of the smoothness rows against one sample each: it decides only where samples are thin
-_SMOOTHNESS = 0.1
+SMOOTHNESS = 0.1
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class CoRun:
-    """One co-run: the victim's standalone demand and the summed standalone demand beside it (GB/s), and by what
-    factor the victim took longer."""
+    """One co-run of a group, the victim.
+
+    Attributes:
+        demand: standalone demand of the victim, GB/s.
+        beside: what ran beside it, as (summed standalone demand in GB/s, share of the time); shares add up to 1.
+        slowdown: by what factor the victim took longer.
+        weight: how much it counts in a fit, against 1 of an ordinary sample.
+    """
 
     demand: float
-    external: float
+    beside: tuple[tuple[float, float], ...]
     slowdown: float
+    weight: float = 1.0
+
+    @classmethod
+    def steady(cls, demand: float, external: float, slowdown: float, weight: float = 1.0) -> "CoRun":
+        """Return a co-run with the same demand beside it all the time."""
+        return cls(demand, ((external, 1.0),), slowdown, weight)
+
+    @property
+    def external(self) -> float:
+        """The mean demand beside it, GB/s."""
+        return sum(level * share for level, share in self.beside)
 
 
 @dataclass(frozen=True)
@@ -30,22 +49,33 @@ class Grid:
 
     def at(self, demand: float, external: float) -> float:
         """Return the slowdown, bilinear between the points and clamped outside."""
-        weights = _bilinear(np.array(self.demand), np.array(self.external), demand, external)
-        return float((weights * np.array(self.slowdown)).sum())
+        return self.of(CoRun.steady(demand, external, 1.0))
+
+    def of(self, co_run: CoRun) -> float:
+        """Return the slowdown of a co-run's victim: its mean over what ran beside it."""
+        own, beside = _weights(np.array(self.demand), co_run.demand), _mixture(np.array(self.external), co_run)
+        return float(own @ np.array(self.slowdown) @ beside)
 
 
-def fit_grid(samples: Sequence[CoRun], demand_axis: Sequence[float], external_axis: Sequence[float]) -> Grid:
-    """Return the grid on the given axes that fits `samples` best in the sense of least squares.
+def fit_grid(
+    samples: Sequence[CoRun],
+    demand_axis: Sequence[float],
+    external_axis: Sequence[float],
+    smoothness: float = SMOOTHNESS,
+) -> Grid:
+    """Return the grid on the given axes that fits `samples` best in the sense of weighted least squares.
 
     The unknowns are the increments from one external level to the next, all held at zero or above, so that each row
-    starts at 1 and never falls; the bilinear model is linear in them, which makes this a bounded linear least-squares
-    problem (scipy.optimize.lsq_linear). Second differences along both axes are kept small where samples are thin.
+    starts at 1 and never falls; the bilinear model is linear in them, also for a mixture beside the victim, which makes
+    this a non-negative linear least-squares problem (scipy.optimize.nnls). Second differences along both axes are kept
+    small where samples are thin.
 
     Args:
         demand_axis: strictly ascending, GB/s.
         external_axis: strictly ascending from 0, GB/s.
+        smoothness: weight of a second difference against a sample of weight 1.
     """
-    from scipy.optimize import lsq_linear
+    from scipy.optimize import nnls
 
     demand, external = np.asarray(demand_axis, dtype=float), np.asarray(external_axis, dtype=float)
     rows, columns = len(demand), len(external)
@@ -53,16 +83,17 @@ def fit_grid(samples: Sequence[CoRun], demand_axis: Sequence[float], external_ax
         return Grid(tuple(demand), tuple(external), ((1.0,),) * rows)
     # value = 1 + accumulate @ increments, for the flattened grid
     accumulate = np.kron(np.eye(rows), np.tril(np.ones((columns, columns)))[:, 1:])
-    design = [_bilinear(demand, external, s.demand, s.external).ravel() @ accumulate for s in samples]
-    wanted = [s.slowdown - 1 for s in samples]
-    smooth = [
-        *np.kron(_second_differences(demand), np.eye(columns)),
-        *np.kron(np.eye(rows), _second_differences(external)),
-    ]
-    design += [_SMOOTHNESS * (row @ accumulate) for row in smooth]
-    wanted += [0.0] * len(smooth)
-    increments = lsq_linear(np.array(design), np.array(wanted), bounds=(0, np.inf)).x
-    values = 1 + (accumulate @ np.maximum(increments, 0)).reshape(rows, columns)
+    root = np.sqrt([s.weight for s in samples])
+    own = np.array([_weights(demand, s.demand) for s in samples]).reshape(len(samples), rows)
+    beside = np.array([_mixture(external, s) for s in samples]).reshape(len(samples), columns)
+    measured = np.einsum("ni,nj->nij", own, beside).reshape(len(samples), rows * columns) * root[:, None]
+    smooth = smoothness * np.vstack(
+        [np.kron(_second_differences(demand), np.eye(columns)), np.kron(np.eye(rows), _second_differences(external))]
+    )
+    design = np.vstack([measured, smooth]) @ accumulate
+    wanted = np.concatenate([root * [s.slowdown - 1 for s in samples], np.zeros(len(smooth))])
+    increments, _ = nnls(design, wanted)
+    values = 1 + (accumulate @ increments).reshape(rows, columns)
     return Grid(tuple(map(float, demand)), tuple(map(float, external)), tuple(tuple(map(float, row)) for row in values))
 
 
@@ -77,19 +108,27 @@ def fit_samples(samples: Sequence[CoRun], demand_points: int) -> Grid:
     return fit_grid(samples, demands.tolist(), [0.0, *sorted({s.external for s in samples})])
 
 
-def _weights(axis: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+def _weights(axis: Array, value: float) -> Array:
     """Return the linear interpolation weights of `value` on `axis`, clamped to its ends."""
-    return np.array([np.interp(value, axis, unit) for unit in np.eye(len(axis))])
-
-
-def _bilinear(
-    demand: NDArray[np.float64], external: NDArray[np.float64], own: float, beside: float
-) -> NDArray[np.float64]:
-    weights: NDArray[np.float64] = np.outer(_weights(demand, own), _weights(external, beside))
+    right = int(np.clip(np.searchsorted(axis, value), 1, max(len(axis) - 1, 1)))
+    weights = np.zeros(len(axis))
+    if len(axis) == 1:
+        weights[0] = 1
+        return weights
+    share = float(np.clip((value - axis[right - 1]) / (axis[right] - axis[right - 1]), 0, 1))
+    weights[right - 1], weights[right] = 1 - share, share
     return weights
 
 
-def _second_differences(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mixture(axis: Array, co_run: CoRun) -> Array:
+    """Return the mean interpolation weights of what ran beside, on the external `axis`."""
+    total = np.zeros(len(axis))
+    for level, share in co_run.beside:
+        total += share * _weights(axis, level)
+    return total
+
+
+def _second_differences(axis: Array) -> Array:
     """Return the rows whose product with values on `axis` is the change of slope at each inner point, scaled to the
     axis' length so that units do not matter."""
     scaled = (axis - axis[0]) / max(axis[-1] - axis[0], 1e-12)

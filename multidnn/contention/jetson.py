@@ -262,7 +262,7 @@ def _co_runs(
         others = [entries for name, entries in loads.items() if name != victim.accelerator]
         for level in zip(*others, strict=True) if others else ():
             external = sum(load.demand for load in level)
-            samples.append(CoRun(victim.demand, external, _slowdown(times, victim, level)))
+            samples.append(CoRun.steady(victim.demand, external, _slowdown(times, victim, level)))
     return samples
 
 

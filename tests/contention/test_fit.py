@@ -11,7 +11,7 @@ from multidnn.schedule.slowdown import Slowdown
 DEMAND = [1.0, 4.0, 10.0, 20.0]
 EXTERNAL = [0.0, 5.0, 15.0, 25.0]
 
-corun = st.builds(CoRun, st.floats(0, 50), st.floats(0, 40), st.floats(0.5, 5))
+corun = st.builds(CoRun.steady, st.floats(0, 50), st.floats(0, 40), st.floats(0.5, 5))
 
 
 @given(st.lists(corun, min_size=1, max_size=30))
@@ -30,14 +30,14 @@ def test_samples_of_a_grid_give_that_grid_back() -> None:
     truth = np.array([[1, 1, 1.1, 1.2], [1, 1.1, 1.3, 1.5], [1, 1.3, 1.6, 1.8], [1, 1.4, 2.0, 2.1]])
     surface = RegularGridInterpolator((DEMAND, EXTERNAL), truth)
     points = np.random.default_rng(0).uniform([1, 0], [20, 25], size=(4000, 2))
-    samples = [CoRun(d, e, float(surface((d, e)))) for d, e in points]
+    samples = [CoRun.steady(d, e, float(surface((d, e)))) for d, e in points]
     assert np.abs(np.array(fit_grid(samples, DEMAND, EXTERNAL).slowdown) - truth).max() < 0.02
 
 
 def test_noise_is_averaged_and_speedups_are_not_believed() -> None:
     rng = np.random.default_rng(1)
-    samples = [CoRun(5.0, 15.0, 1.2 + rng.normal(0, 0.05)) for _ in range(400)]
-    samples += [CoRun(5.0, 5.0, 0.9) for _ in range(400)]
+    samples = [CoRun.steady(5.0, 15.0, 1.2 + rng.normal(0, 0.05)) for _ in range(400)]
+    samples += [CoRun.steady(5.0, 5.0, 0.9) for _ in range(400)]
     grid = fit_grid(samples, [5.0], EXTERNAL)
     assert abs(grid.at(5.0, 15.0) - 1.2) < 0.02
     assert grid.at(5.0, 5.0) < 1.01
