@@ -1,8 +1,8 @@
 """Draws how long requests to a protected network took under each condition, and puts it in a table with its price."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -46,13 +46,13 @@ _QUANTILE = {
 _FILE = Draft202012Validator(
     {
         "type": "object",
-        "required": ["name", "target", "protected", "beside", "networks", "conditions", "absent", "outputs", "samples"],
+        "required": ["name", "target", "protected", "beside", "networks", "conditions", "outputs", "samples"],
         "properties": {
             "protected": {"type": "object", "required": ["instance", "accelerator"]},
             "networks": {"type": "object", "additionalProperties": {"type": "string"}},
             "conditions": {
                 "type": "object",
-                "required": ["alone"],
+                "required": list(WORDS),
                 "propertyNames": {"enum": list(WORDS)},
                 "additionalProperties": {
                     "type": "object",
@@ -98,17 +98,16 @@ def draw_isolation(path: Path, out: Path) -> None:
         InputError: the file is missing or broken.
     """
     content = _read(path)
-    conditions = [name for name in WORDS if name in content["conditions"]]
     colours = dict(zip(WORDS, style.PALETTE, strict=False))
     title = f"{content['protected']['instance']} kept at its latency"
     with style.canvas(out, 3.6, title) as figure:
         left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
-        for name in conditions:
+        for name in WORDS:
             _curve(left, content, name, colours[name])
         _tail_axis(left, content)
-        _throughput(right, content, [name for name in conditions if content["conditions"][name]["beside_per_s"]], colours)
+        _throughput(right, content, colours)
         handles = [
-            Line2D([], [], color=colours[name], linestyle=_line(name), label=WORDS[name]) for name in conditions
+            Line2D([], [], color=colours[name], linestyle=_line(name), label=words) for name, words in WORDS.items()
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=3)
 
@@ -123,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _line(condition: str) -> str:
+def _line(condition: str) -> Literal["-", "--"]:
     return "--" if condition.startswith("alone") else "-"
 
 
@@ -167,9 +166,8 @@ def _tail_axis(axes: "Axes", content: Mapping[str, Any]) -> None:
     style.grid(axes, "both")
 
 
-def _throughput(
-    axes: "Axes", content: Mapping[str, Any], conditions: Sequence[str], colours: Mapping[str, str]
-) -> None:
+def _throughput(axes: "Axes", content: Mapping[str, Any], colours: Mapping[str, str]) -> None:
+    conditions = [name for name in WORDS if content["conditions"][name]["beside_per_s"]]
     instances = [name for name in content["networks"] if name != content["protected"]["instance"]]
     height = 0.8 / len(conditions)
     widest = max(max(content["conditions"][name]["beside_per_s"].values()) for name in conditions)
@@ -199,19 +197,18 @@ def write_isolation_table(path: Path, out: Path) -> None:
     others = [name for name in content["networks"] if name != content["protected"]["instance"]]
     rows = []
     for name, words in WORDS.items():
-        found = content["conditions"].get(name)
-        if found is not None:
-            pace = found["beside_per_s"]
-            rows.append(
-                {
-                    "words": words,
-                    "meaning": MEANINGS[name],
-                    "p50": _cells(found["p50"]),
-                    "p99": _cells(found["p99"]),
-                    "shaky": found["p99"] is not None and not found["p99_supported"],
-                    "pace": [f"{pace[other]:.3g}" if other in pace else "–" for other in others],
-                }
-            )
+        found = content["conditions"][name]
+        pace = found["beside_per_s"]
+        rows.append(
+            {
+                "words": words,
+                "meaning": MEANINGS[name],
+                "p50": _cells(found["p50"]),
+                "p99": _cells(found["p99"]),
+                "shaky": found["p99"] is not None and not found["p99_supported"],
+                "pace": [f"{pace[other]:.3g}" if other in pace else "–" for other in others],
+            }
+        )
     page = environment.get_template("isolation.html").render(
         case=content["name"],
         target=content["target"],
@@ -220,7 +217,6 @@ def write_isolation_table(path: Path, out: Path) -> None:
         others=others,
         rows=rows,
         requests=max(found["requests"] for found in content["conditions"].values()),
-        absent={WORDS.get(name, name): reason for name, reason in content["absent"].items()},
         wrong=[name for name, entry in content["outputs"].items() if not entry["ok"]],
     )
     write_text(out, page)

@@ -154,7 +154,7 @@ class Session(Protocol):
 
         Args:
             warmup: requests that are answered first and not reported.
-            urgent: on the chip, `protected` goes ahead of `beside`, by the means of the target (capability `priority`).
+            urgent: on the chip, `protected` goes ahead of `beside` wherever both wait, by the means of the target.
         """
         ...
 

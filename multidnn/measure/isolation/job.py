@@ -49,7 +49,7 @@ def measure_isolation(
         if network not in chip_runtimes:
             raise InputError(f"isolation {case.name!r}: no runtime is known for network {network!r} on the whole chip")
     chip = {name: chip_runtimes[network] for name, network in case.networks.items()}
-    conditions, absent = case.conditions(target)
+    conditions = case.conditions()
     rng = np.random.default_rng(options.seed)
     samples: list[dict[str, Any]] = []
     with machine_lock(), target.open_session(networks, chip=chip) as session:
@@ -74,7 +74,6 @@ def measure_isolation(
             **described(case),
             "target": target.name,
             "conditions": _summary(conditions, samples, options.seed),
-            "absent": absent,
             "outputs": outputs.found(),
             "samples": samples,
             "options": asdict(options),

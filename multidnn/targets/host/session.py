@@ -53,6 +53,8 @@ class HostSession:
         # per engine, the accelerators that did not take it and why
         self._refused: dict[str, dict[str, str]] = {}
         self._refused_whole: dict[str, str] = {}
+        # workers that get only the time nothing else wants
+        self._idle: set[str] = set()
         # per accelerator and uncut engine, why it was not taken
         self._uncut: dict[tuple[str, str], str | None] = {}
         workers = dict(target.cores) | {chip_worker(instance): target.all_cores for instance in self._chip}
@@ -77,8 +79,11 @@ class HostSession:
             for group in network.groups:
                 if only is None or group.index in only.get(instance, ()):
                     self._load_group(instance, network, group)
-        for instance, runtime in self._chip.items():
-            self._load_whole(instance, self._instances[instance], runtime)
+        for instance in self._chip:
+            # what `whole` calls, and what `streams` calls
+            reason = self._load_uncut(chip_worker(instance), instance, (_WHOLE, _STREAMS))
+            if reason is not None:
+                self._refused_whole[instance] = reason
 
     def _load_group(self, instance: str, network: ExportedNetwork, group: GroupModel) -> None:
         key = f"{network.directory}/{group.index}"
@@ -95,25 +100,25 @@ class HostSession:
             if accelerator not in self._refused[key]:
                 self._bind(accelerator, f"{instance}/{group.index}", key, instance, group.inputs, group.outputs)
 
-    def _load_whole(self, instance: str, network: ExportedNetwork, runtime: str) -> None:
-        """Load what `whole` calls, and what `streams` calls: there other instances run on the same cores."""
-        worker, model = chip_worker(instance), str(network.whole_path)
-        for part in (_WHOLE, _STREAMS) if spins(runtime) else (_WHOLE,):
-            reason = self._crew.call(
+    def _load_uncut(self, worker: str, instance: str, parts: Sequence[str]) -> str | None:
+        """Load a whole network on all cores, for having them to itself or for sharing them; return why it is refused."""
+        network, runtime = self._instances[instance], self._chip[instance]
+        engines = {part: part if spins(runtime) else _WHOLE for part in parts}
+        for engine in dict.fromkeys(engines.values()):
+            reason: str | None = self._crew.call(
                 worker,
                 "load",
-                key=part,
+                key=engine,
                 runtime=runtime,
-                model=model,
+                model=str(network.whole_path),
                 threads=len(self._target.all_cores),
-                shared=part == _STREAMS,
+                shared=engine == _STREAMS,
             )
             if reason is not None:
-                self._refused_whole[instance] = reason
-                return
-        for part in (_WHOLE, _STREAMS):
-            engine = part if spins(runtime) else _WHOLE
+                return reason
+        for part, engine in engines.items():
             self._bind(worker, f"{instance}/{part}", engine, instance, network.inputs, network.outputs)
+        return None
 
     def refusal(self, accelerator: str, instance: str, group: int) -> str | None:
         """See `Session.refusal`."""
@@ -221,21 +226,32 @@ class HostSession:
     def serve(
         self, protected: Service, beside: Sequence[Service], requests: int, warmup: int, *, urgent: bool = False
     ) -> Served:
-        """See `Session.serve`. A request is a call of the runtime, timed in the worker that makes it."""
-        if urgent:
-            raise InputError(f"target {self._target.name!r} has no way to let one network go ahead of others")
-        calls: dict[str, list[str]] = {}
+        """See `Session.serve`. A request is a call of the runtime, timed in the worker that makes it. Beside an urgent
+        one the others run in workers that get only the time of the cores that nothing else wants."""
+        loops: dict[str, list[str]] = {}
+        workers = {service.instance: self._worker(service, idle=urgent) for service in beside}
         for service in beside:
-            calls.setdefault(self._worker(service), []).append(self._call(service, shared=True))
-        worker, call = self._worker(protected), self._call(protected, shared=bool(beside))
-        with self._running({name: ("loop", {"calls": listed}) for name, listed in calls.items()}) as ends:
+            loops.setdefault(workers[service.instance], []).append(self._call(service, shared=True))
+        worker, call = self._worker(protected, idle=False), self._call(protected, shared=bool(beside))
+        with self._running({name: ("loop", {"calls": calls}) for name, calls in loops.items()}) as ends:
             times = self._crew.call(worker, "answer", call=call, requests=requests, warmup=warmup)
-        by_instance = {service.instance: ends[self._worker(service)] for service in beside}
+        by_instance = {instance: ends[name] for instance, name in workers.items()}
         return Served.of(times, by_instance, dict.fromkeys(by_instance, 1))
 
-    @staticmethod
-    def _worker(service: Service) -> str:
-        return chip_worker(service.instance) if service.accelerator is None else service.accelerator
+    def _worker(self, service: Service, idle: bool) -> str:
+        """Return the worker of a service; one of all cores' idle time is started when it is first asked for."""
+        if service.accelerator is not None:
+            return service.accelerator
+        if not idle:
+            return chip_worker(service.instance)
+        name = f"idle:{service.instance}"
+        if name not in self._idle:
+            self._crew.add_idle(name, self._target.all_cores)
+            reason = self._load_uncut(name, service.instance, (_STREAMS,))
+            if reason is not None:
+                raise InputError(f"{name}: {reason}")
+            self._idle.add(name)
+        return name
 
     @staticmethod
     def _call(service: Service, shared: bool) -> str:
