@@ -8,6 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jsonschema import Draft202012Validator
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_text
@@ -116,9 +117,16 @@ def _read(path: Path) -> dict[str, Any]:
     content = read_json(path)
     check(path, content, _FILE)
     measured = {sample["condition"] for sample in content["samples"]}
-    for name in content["conditions"]:
+    others = set(content["networks"]) - {content["protected"]["instance"]}
+    for name, found in content["conditions"].items():
         if name not in measured:
             raise InputError(f"{path}: samples: there are none of condition {name!r}; delete the file to make it again")
+        expected = set() if name.startswith("alone") else others
+        if set(found["beside_per_s"]) != expected:
+            raise InputError(
+                f"{path}: conditions.{name}.beside_per_s: found {', '.join(found['beside_per_s']) or 'nothing'}, expected "
+                f"{', '.join(sorted(expected)) or 'nothing'}; delete the file to make it again"
+            )
     return content
 
 
@@ -158,7 +166,9 @@ def _tail_axis(axes: "Axes", content: Mapping[str, Any]) -> None:
     protected = content["protected"]["instance"]
     if every.max() > _LOGARITHMIC_FROM * every.min():
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"latency of {protected} (ms, logarithmic)")
     else:
         axes.set_xlim(left=0)
@@ -169,7 +179,7 @@ def _tail_axis(axes: "Axes", content: Mapping[str, Any]) -> None:
 def _throughput(axes: "Axes", content: Mapping[str, Any], colours: Mapping[str, str]) -> None:
     conditions = [name for name in WORDS if content["conditions"][name]["beside_per_s"]]
     instances = [name for name in content["networks"] if name != content["protected"]["instance"]]
-    height = 0.8 / len(conditions)
+    height = min(0.8 / len(conditions), 0.2 * len(instances))
     widest = max(max(content["conditions"][name]["beside_per_s"].values()) for name in conditions)
     for row, instance in enumerate(instances):
         for number, name in enumerate(conditions):
@@ -180,7 +190,7 @@ def _throughput(axes: "Axes", content: Mapping[str, Any], colours: Mapping[str, 
     axes.set_yticks(range(len(instances)), instances)
     axes.set_ylim(len(instances) - 0.45, -0.55)
     axes.set_xlim(0, 1.2 * widest if widest else 1)
-    axes.set_xlabel("the others: executions per second")
+    axes.set_xlabel("executions per second\nof the others meanwhile")
     style.grid(axes, "x")
 
 
