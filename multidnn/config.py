@@ -273,8 +273,6 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
             yield from _broken_board(("targets", target), spec, networks)
         if spec["kind"] == "cuda":
             yield from _broken_partitions(("targets", target, "partitions"), spec["partitions"])
-        for name in isolation_cases(config, target):
-            yield from _broken_isolation(config, target, name)
         profiled = target_networks(config, target)
         for name in target_workloads(config, target):
             joins = joining[name] if name in dynamic_workloads(config, target) else {}
@@ -282,6 +280,8 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
                 if instance["network"] not in profiled:
                     message = f"workload {name!r} needs network {instance['network']!r}, found: {', '.join(profiled)}"
                     yield ("targets", target, "networks"), message
+        for name in isolation_cases(config, target):
+            yield from _broken_isolation(config, target, name)
     for section, low, high in (("measure", "min_samples", "max_samples"), ("run", "min_iterations", "max_iterations")):
         if config[section][low] > config[section][high]:
             yield (
@@ -326,8 +326,6 @@ def _broken_isolation(config: Mapping[str, Any], target: str, name: str) -> Iter
             yield place, f"found {own!r}, which is the protected network's own, allowed: {others}"
         for number, network in enumerate(networks):
             yield from _unknown((*place, number), network, profiled, known)
-    if case["blocks"] > case["requests"]:
-        yield (*path, "blocks"), f"found {case['blocks']}, allowed: at most requests, which is {case['requests']}"
 
 
 def _broken_partitions(path: KeyPath, partitions: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:

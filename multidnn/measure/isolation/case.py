@@ -13,7 +13,7 @@ class IsolationOptions:
 
     Attributes:
         requests: per condition.
-        blocks: in how many parts, with the other conditions between them.
+        blocks: in how many parts, with the other conditions between them; no more than requests.
         warmup: requests before each block that are not counted.
         seed: of the inputs, and of the order of conditions in each round.
     """
@@ -25,7 +25,8 @@ class IsolationOptions:
 
     def sizes(self) -> list[int]:
         """Return how many requests each block has."""
-        return [self.requests // self.blocks + (number < self.requests % self.blocks) for number in range(self.blocks)]
+        blocks = min(self.blocks, self.requests)
+        return [self.requests // blocks + (number < self.requests % blocks) for number in range(blocks)]
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,9 @@ def measure_isolation(
         outputs = _Outputs(session, networks, target.output_tolerance)
         for condition in conditions.values():
             _serve(session, condition, 1, options.warmup)
-        for number, requests in enumerate(options.sizes()):
-            _log.info("isolation: %s: round %d of %d", case.name, number + 1, options.blocks)
+        sizes = options.sizes()
+        for number, requests in enumerate(sizes):
+            _log.info("isolation: %s: round %d of %d", case.name, number + 1, len(sizes))
             for name in rng.permutation(np.array(list(conditions), dtype=object)):
                 outputs.clear()
                 served = _serve(session, conditions[name], requests, options.warmup)

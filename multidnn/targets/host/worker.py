@@ -208,8 +208,9 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     os.sched_setaffinity(0, config["cores"])
     if config["idle"]:
-        # before the runtimes start their threads, which inherit it
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        # those that numpy has started by now; the runtimes' threads inherit it
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
     _die_with_parent(config["alive"])
     arena = Arena(config["arena_size"], config["arena"])
     _serve(Worker(config["name"], arena, config["events"]), Connection(config["connection"]))
