@@ -61,7 +61,9 @@ FAMILIES = ["whole", "gpu_transitions", "dla_transitions", "gpu_marks", "dla_mar
 BOARD_LIBRARY = ("targets/jetson", "networks/exported.py")
 ARTIFACT = _any_of(settings.artifact_workloads(config))
 DYNAMIC = _any_of(config["dynamic"]["workloads"])
-ISOLATION = _any_of(dict.fromkeys(case for name in config["targets"] for case in settings.isolation_cases(config, name)))
+ISOLATION = _any_of(
+    dict.fromkeys(case for name in config["targets"] for case in settings.isolation_cases(config, name))
+)
 NOT_ARTIFACT = _any_of([load for load in config["workloads"] if load not in settings.artifact_workloads(config)])
 
 
