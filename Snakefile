@@ -44,6 +44,7 @@ include: "rules/recorded.smk"
 include: "rules/schedule.smk"
 include: "rules/run.smk"
 include: "rules/dynamic.smk"
+include: "rules/isolation.smk"
 include: "rules/report.smk"
 
 
@@ -99,6 +100,11 @@ rule runs:
 rule dynamic:
     input:
         asked_dynamic(TARGET),
+
+
+rule isolation:
+    input:
+        asked_isolation(TARGET),
 
 
 rule report:

@@ -26,6 +26,15 @@ def main(results: Path) -> None:
         for row in mine:
             trace = json.loads((results / "traces" / workload / f"{row['scheduler']}.json").read_text())
             assert trace["traceEvents"], (workload, row["scheduler"])
+    kept = sorted(results.glob("isolation/*.json"))
+    assert kept, "no network was kept at its latency"
+    for path in kept:
+        isolation = json.loads(path.read_text())
+        conditions = isolation["conditions"]
+        assert set(conditions) == {"alone", "alone_on_partition", "streams", "priority", "partitions"}, path
+        assert all(entry["p50"]["ms"] > 0 for entry in conditions.values()), path
+        assert all(entry["ok"] for entry in isolation["outputs"].values()), isolation["outputs"]
+        assert (results / "figures" / "isolation" / f"{path.stem}.svg").is_file(), path
     emc = tables.read(results / "emc_results.csv", tables.EMC)
     convolutions = {row["name"] for row in emc if row["group"] is None}
     assert len(convolutions) == 25, sorted(convolutions)

@@ -99,6 +99,17 @@ def target_workloads(config: Mapping[str, Any], target: str) -> list[str]:
     return list(config["targets"][target].get("workloads", config["workloads"]))
 
 
+def isolation_cases(config: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """What of `target` is measured for isolation, by name."""
+    return dict(config["targets"][target].get("isolation", {}))
+
+
+def isolation_networks(case: Mapping[str, Any]) -> list[str]:
+    """Networks of an entry of `isolation`, the protected one first."""
+    beside = (network for listed in case["beside"].values() for network in listed)
+    return list(dict.fromkeys([case["protected"]["network"], *beside]))
+
+
 def target_networks(config: Mapping[str, Any], target: str) -> list[str]:
     """Networks that are profiled on `target`, in order."""
     return list(config["targets"][target].get("networks", config["networks"]))
@@ -106,7 +117,8 @@ def target_networks(config: Mapping[str, Any], target: str) -> list[str]:
 
 def target_spec(config: Mapping[str, Any], target: str) -> dict[str, Any]:
     """What says how `target` measures: its entry without the lists of what to measure, which change no number."""
-    return {key: value for key, value in config["targets"][target].items() if key not in ("networks", "workloads")}
+    lists = ("networks", "workloads", "isolation")
+    return {key: value for key, value in config["targets"][target].items() if key not in lists}
 
 
 def board_spec(config: Mapping[str, Any], target: str, job: str) -> dict[str, Any]:
@@ -268,6 +280,8 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
                 if instance["network"] not in profiled:
                     message = f"workload {name!r} needs network {instance['network']!r}, found: {', '.join(profiled)}"
                     yield ("targets", target, "networks"), message
+        for name in isolation_cases(config, target):
+            yield from _broken_isolation(config, target, name)
     for section, low, high in (("measure", "min_samples", "max_samples"), ("run", "min_iterations", "max_iterations")):
         if config[section][low] > config[section][high]:
             yield (
@@ -289,6 +303,29 @@ def _broken_board(path: KeyPath, spec: Mapping[str, Any], networks: Mapping[str,
             yield (*path, "calibration", name), f"found {file!r}, no such file"
     if spec["calibration"] and spec["precision"] != "int8":
         yield (*path, "calibration"), f"found with precision {spec['precision']}, allowed: only with precision int8"
+
+
+def _broken_isolation(config: Mapping[str, Any], target: str, name: str) -> Iterable[tuple[KeyPath, str]]:
+    """What contradicts itself or points at nothing in an entry of `isolation`."""
+    spec, path = config["targets"][target], ("targets", target, "isolation", name)
+    case = spec["isolation"][name]
+    if "variants" in spec:
+        listed = ", ".join(spec["variants"])
+        yield path, f"target {target!r} has variants and no accelerators of its own, allowed: under one of {listed}"
+        return
+    accelerators = list(spec["partitions" if spec["kind"] == "cuda" else "accelerators"])
+    profiled, known = target_networks(config, target), f"networks of {target}"
+    own = case["protected"]["accelerator"]
+    yield from _unknown((*path, "protected", "network"), case["protected"]["network"], profiled, known)
+    yield from _unknown((*path, "protected", "accelerator"), own, accelerators, f"accelerators of {target}")
+    for accelerator, networks in case["beside"].items():
+        place = (*path, "beside", accelerator)
+        yield from _unknown(place, accelerator, accelerators, f"accelerators of {target}")
+        if accelerator == own:
+            others = ", ".join(other for other in accelerators if other != own) or "none, as the target has no other"
+            yield place, f"found {own!r}, which is the protected network's own, allowed: {others}"
+        for number, network in enumerate(networks):
+            yield from _unknown((*place, number), network, profiled, known)
 
 
 def _broken_partitions(path: KeyPath, partitions: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:

@@ -84,7 +84,7 @@ def _value(entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         inner = entry.get("additionalProperties")
         return (
             f"each {_value(inner, root)}"
-            if isinstance(inner, Mapping) and _resolved(inner, root)["type"] == "string"
+            if isinstance(inner, Mapping) and _resolved(inner, root)["type"] in ("string", "array")
             else "keys below"
         )
     if kind == "array":

@@ -20,6 +20,7 @@ CAPTIONS = [
     "contention",
     "trace",
     "dynamic",
+    "isolation",
 ]
 CONVOLUTIONS = [f"conv{size}_kernel{kernel}" for size in range(1, 6) for kernel in range(1, 6)]
 
@@ -60,6 +61,9 @@ FAMILIES = ["whole", "gpu_transitions", "dla_transitions", "gpu_marks", "dla_mar
 BOARD_LIBRARY = ("targets/jetson", "networks/exported.py")
 ARTIFACT = _any_of(settings.artifact_workloads(config))
 DYNAMIC = _any_of(config["dynamic"]["workloads"])
+ISOLATION = _any_of(
+    dict.fromkeys(case for name in config["targets"] for case in settings.isolation_cases(config, name))
+)
 NOT_ARTIFACT = _any_of([load for load in config["workloads"] if load not in settings.artifact_workloads(config)])
 
 
@@ -255,6 +259,20 @@ def dynamic_network_models(wildcards):
     return expand("results/networks/{network}/models", network=_dynamic_networks(wildcards.workload))
 
 
+def isolation_form(wildcards):
+    return settings.isolation_cases(config, wildcards.target)[wildcards.case]
+
+
+def isolation_network_files(wildcards):
+    return expand(
+        "results/networks/{network}/network.json", network=settings.isolation_networks(isolation_form(wildcards))
+    )
+
+
+def isolation_network_models(wildcards):
+    return expand("results/networks/{network}/models", network=settings.isolation_networks(isolation_form(wildcards)))
+
+
 def target_schedules(wildcards):
     return schedules_of(wildcards.target)
 
@@ -338,10 +356,36 @@ def asked_dynamic(target):
     return measured(target, "dynamic")
 
 
+def isolation_of(target):
+    """Files, figures and tables of the networks that are kept at their latency on `target`."""
+    return expand(
+        [
+            "results/{target}/isolation/{case}.json",
+            "results/{target}/isolation/{case}.html",
+            "results/{target}/figures/isolation/{case}.svg",
+        ],
+        target=target,
+        case=settings.isolation_cases(config, target),
+    )
+
+
+def asked_isolation(target):
+    """`isolation_of`; on a target that could but has nothing to measure, asking for it is a mistake as well."""
+    if _kind(target) in settings.SESSION_KINDS and not isolation_of(target):
+
+        def refuse(wildcards):
+            with exit_on_input_error():
+                raise InputError(f"isolation: target {target!r} has no entries under targets.{target}.isolation")
+
+        return refuse
+    return measured(target, "isolation")
+
+
 MEASURED = {
     "preflight": (("jetson",), lambda target: []),
     "runs": (settings.RUNNING_KINDS, runs_of),
     "dynamic": (settings.DYNAMIC_KINDS, dynamic_of),
+    "isolation": (settings.SESSION_KINDS, isolation_of),
     "whole_results": (settings.WHOLE_CHIP_KINDS, lambda target: table_of(target, "whole_results")),
 }
 LACKS = {
@@ -393,6 +437,7 @@ def report_items_of(target):
             f"{figures}/dynamic/{{load}}.svg",
             load=settings.dynamic_workloads(config, target),
         ),
+        *(file for file in isolation_of(target) if not file.endswith(".json")),
         *per_schedule("results/{target}/traces/{workload}/{scheduler}.json", target),
     ]
 

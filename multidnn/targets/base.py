@@ -55,6 +55,38 @@ class StepTimes:
     signalled_ns: int
 
 
+@dataclass(frozen=True)
+class Service:
+    """A network that answers one request after another: an instance, and the accelerator that it is loaded uncut on, or
+    None for the whole chip."""
+
+    instance: str
+    accelerator: str | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """What came of a row of requests.
+
+    Attributes:
+        latency_ms: of each request, from when it was given to when its answer was there, by the clock of the host.
+        window_s: from the start of the first to the end of the last.
+        executions: how many executions of each other instance ended within that window.
+    """
+
+    latency_ms: tuple[float, ...]
+    window_s: float
+    executions: dict[str, int]
+
+    @classmethod
+    def of(cls, times: NDArray[np.int64], ends: Mapping[str, Sequence[int]], each: Mapping[str, int]) -> "Served":
+        """Return what `times` say (start and end of every request, shape (requests, 2), ns) beside instances of which
+        `each` many executions had ended at each of `ends` (ns on the same clock)."""
+        begin, end = int(times[0, 0]), int(times[-1, 1])
+        executions = {name: each[name] * sum(begin < at <= end for at in listed) for name, listed in ends.items()}
+        return cls(tuple((np.diff(times)[:, 0] / 1e6).tolist()), (end - begin) / 1e9, executions)
+
+
 def chip_worker(instance: str) -> str:
     """Return the name of the worker that runs `instance` on the whole chip."""
     return f"chip:{instance}"
@@ -108,6 +140,22 @@ class Session(Protocol):
 
     def time_whole(self, instance: str, passes: int) -> list[float]:
         """Run `instance` on the whole chip, `passes` times; return milliseconds per pass."""
+        ...
+
+    def load_whole(self, accelerator: str, instance: str) -> str | None:
+        """Load a network uncut on an accelerator, for `serve`; return why that did not take it, None if it did."""
+        ...
+
+    def serve(
+        self, protected: Service, beside: Sequence[Service], requests: int, warmup: int, *, urgent: bool = False
+    ) -> Served:
+        """Answer `requests` with `protected`, each given when the one before is answered, while `beside` run over and
+        over; those on one accelerator take turns there, those on the chip share it.
+
+        Args:
+            warmup: requests that are answered first and not reported.
+            urgent: on the chip, `protected` goes ahead of `beside` wherever both wait, by the means of the target.
+        """
         ...
 
     def background(self, loads: Mapping[str, Traffic | Loop]) -> AbstractContextManager[dict[str, Any]]:

@@ -241,7 +241,7 @@ def _keys(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [path, *(found for key, entry in value.items() for found in _keys(entry, (*path, key)))]
 
 
-NAMED = {"networks", "targets", "workloads", "accelerators", "partitions", "instances", "join"}
+NAMED = {"networks", "targets", "workloads", "accelerators", "partitions", "instances", "join", "isolation", "beside"}
 FIXED = [path for path in _keys(default_config()) if not path or path[-1] not in NAMED]
 
 

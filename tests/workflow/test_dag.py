@@ -20,6 +20,7 @@ MEASURING = {
     "characterise",
     "run",
     "run_dynamic",
+    "measure_isolation",
 }
 # nothing else may run on a board either while an engine is built: the builder times kernels
 ON_BOARD = {

@@ -102,6 +102,7 @@ class Device:
                 self.lanes[name] = Lane(name, precision, stream, context.context, context.sms)
                 self.clusters[name] = context.clusters
         self._chip_streams: list[Any] = []
+        self._urgent_stream: Any = None
 
     def chip_lane(self, number: int, name: str, precision: Precision) -> Lane:
         """Return the lane of the `number`-th instance on the whole chip: an ordinary stream of its own."""
@@ -110,6 +111,21 @@ class Device:
         while len(self._chip_streams) <= number:
             self._chip_streams.append(torch.cuda.Stream())
         return Lane(name, precision, self._chip_streams[number], self._primary, self.total_sms)
+
+    def urgent_lane(self, name: str, precision: Precision) -> Lane:
+        """Return a lane on the whole chip whose kernels go ahead of those that wait in ordinary streams: the highest
+        priority that PyTorch offers. What runs already is not taken off the multiprocessors.
+
+        A graph runs at the priority of the stream that it is launched into, unless it was instantiated with
+        CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY (`cuGraphInstantiate` in the CUDA driver API), which none here is:
+        so what was captured on an ordinary lane runs urgently on this one.
+        """
+        import torch
+
+        if self._urgent_stream is None:
+            _, highest = torch.cuda.Stream.priority_range()
+            self._urgent_stream = torch.cuda.Stream(priority=highest)
+        return Lane(name, precision, self._urgent_stream, self._primary, self.total_sms)
 
     def bind(self) -> None:
         """Make the device usable from the calling thread, which each thread but the first must do."""

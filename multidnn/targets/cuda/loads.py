@@ -2,8 +2,8 @@
 
 import math
 import threading
-from collections.abc import Callable
-from time import sleep
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns, sleep
 from typing import Any, Protocol
 
 from multidnn.errors import InputError
@@ -131,6 +131,9 @@ class LoopLoad:
 
     Args:
         chain: `rounds` rounds of the groups.
+
+    Attributes:
+        ends_ns: when the host saw each launch end (monotonic); all but the last few.
     """
 
     def __init__(self, device: Device, lane: Lane, chain: Chain, rounds: int) -> None:
@@ -139,6 +142,7 @@ class LoopLoad:
         self._chain = chain
         self._rounds = rounds
         self._finished = 0
+        self.ends_ns: list[int] = []
         self._error: InputError | None = None
         self._ending = threading.Event()
         self._running = threading.Event()
@@ -162,6 +166,7 @@ class LoopLoad:
                 pending.append(event)
                 if len(pending) > _AHEAD:
                     pending.pop(0).synchronize()
+                    self.ends_ns.append(perf_counter_ns())
                     self._finished += self._rounds
                     self._running.set()
             self._finished += self._rounds * len(pending)
@@ -180,7 +185,7 @@ class LoopLoad:
         return self._finished
 
 
-def started(loads: dict[str, Load], stop: Callable[[], None]) -> None:
+def started(loads: Mapping[str, Load], stop: Callable[[], None]) -> None:
     """Start all `loads`; if one cannot, `stop` what runs and raise."""
     try:
         for load in loads.values():

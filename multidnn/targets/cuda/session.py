@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, perf_counter_ns, sleep
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork, GroupModel
-from multidnn.targets.base import Loop, Step, StepTimes, Timed, Traffic, chip_worker
+from multidnn.targets.base import Loop, Served, Service, Step, StepTimes, Timed, Traffic, chip_worker
 from multidnn.targets.cuda.counting import counted_bytes
 from multidnn.targets.cuda.device import Captured, Device, Lane, memory_error
 from multidnn.targets.cuda.executor import Program, WeightStore
@@ -29,6 +29,8 @@ _WHOLE = -1
 _CHIP_RUNTIME = "torch-"
 # a looping chain is about this many groups long, so that the host launches seldom
 _LOOP_GROUPS = 24
+# the same for uncut networks: a launch is 5 to 20 ms of work, and 50 us of Python that a request may have to wait for
+_LOOP_NETWORKS = 8
 _COUNT_REPEATS = 20
 _COUNT_PASSES = 5
 _WARM_UP_S = 0.002
@@ -125,14 +127,19 @@ class CudaSession:
                     if only is None or group.index in only.get(instance, ()):
                         self._load_group(self._lanes[name], instance, group)
         for instance in self._chip:
-            self._load_whole(instance)
+            self._load_uncut(self._lanes[chip_worker(instance)], instance)
 
     def _load_group(self, lane: Lane, instance: str, group: GroupModel) -> None:
         inputs = {name: self._tensors.place(lane, instance, name) for name in group.inputs}
         self._load(lane, instance, group.index, str(group.path), inputs)
 
-    def _load_whole(self, instance: str) -> None:
-        network, lane = self._instances[instance], self._lanes[chip_worker(instance)]
+    def load_whole(self, accelerator: str, instance: str) -> str | None:
+        """See `Session.load_whole`."""
+        self._load_uncut(self._lanes[accelerator], instance)
+        return self.refusal(accelerator, instance, _WHOLE)
+
+    def _load_uncut(self, lane: Lane, instance: str) -> None:
+        network = self._instances[instance]
         inputs = {name: self._tensors.place(lane, instance, name) for name in network.inputs}
         self._load(lane, instance, _WHOLE, str(network.whole_path), inputs)
 
@@ -332,13 +339,19 @@ class CudaSession:
             else:
                 rounds = max(1, _LOOP_GROUPS // len(load.groups))
                 running[name] = LoopLoad(self._device, lane, self._loop_chain(lane, load.groups, rounds), rounds)
+        with self._running(running) as answers:
+            yield answers
+
+    @contextmanager
+    def _running(self, loads: Mapping[str, Load]) -> Iterator[dict[str, Any]]:
+        """Keep `loads` running until the block ends; yields what they did, there once it has ended."""
         answers: dict[str, Any] = {}
 
         def stop() -> None:
-            for name, load in running.items():
+            for name, load in loads.items():
                 answers[name] = load.stop()
 
-        started(running, stop)
+        started(loads, stop)
         sleep(_WARM_UP_S)
         try:
             yield answers
@@ -385,6 +398,60 @@ class CudaSession:
             self._counted[precision, name, group] / (float(ms) / 1e3)
             for (name, group), ms in zip(groups, times, strict=True)
         ]
+
+    # ---- requests
+
+    def serve(
+        self, protected: Service, beside: Sequence[Service], requests: int, warmup: int, *, urgent: bool = False
+    ) -> Served:
+        """See `Session.serve`. A request is from before the launch of the network's graph to the return of the wait for
+        its stream, by the host's clock: what a caller with its input on the GPU sees.
+
+        The others are launched from threads of this process, `_LOOP_NETWORKS` executions at once and three launches
+        ahead. Launching and waiting release Python's lock, so neither side keeps the other from the GPU; a request that
+        ends while such a thread prepares its next launch is seen later by what that takes.
+        """
+        chain, lane = self._service_chain(protected, urgent)
+        turns: dict[str, list[str]] = {}
+        for service in beside:
+            turns.setdefault(self._serving_lane(service).name, []).append(service.instance)
+        rounds = {name: max(1, _LOOP_NETWORKS // len(listed)) for name, listed in turns.items()}
+        loads: dict[str, LoopLoad] = {}
+        for name, listed in turns.items():
+            groups = tuple((instance, _WHOLE) for instance in listed)
+            looped = self._loop_chain(self._lanes[name], groups, rounds[name])
+            loads[name] = LoopLoad(self._device, self._lanes[name], looped, rounds[name])
+        # made before, so that nothing is allocated between two requests
+        times = np.zeros((requests, 2), dtype=np.int64)
+        self._tensors.upload()
+        with self._running(loads):
+            for number in range(-warmup, requests):
+                begin = perf_counter_ns()
+                chain.launch()
+                lane.stream.synchronize()
+                end = perf_counter_ns()
+                if number >= 0:
+                    times[number] = begin, end
+        for service in (protected, *beside):
+            self._mark_written(self._serving_lane(service), service.instance, _WHOLE)
+        self._tensors.download()
+        ends = {instance: loads[name].ends_ns for name, listed in turns.items() for instance in listed}
+        each = {instance: rounds[name] for name, listed in turns.items() for instance in listed}
+        return Served.of(times, ends, each)
+
+    def _serving_lane(self, service: Service) -> Lane:
+        return self._lanes[chip_worker(service.instance) if service.accelerator is None else service.accelerator]
+
+    def _service_chain(self, service: Service, urgent: bool) -> tuple[Chain, Lane]:
+        """Return the graph of an uncut network, and the lane that it is launched on."""
+        own = self._serving_lane(service)
+        lane = self._device.urgent_lane(f"urgent {own.name}", own.precision) if urgent else own
+        key = (lane.name, "service", service.instance)
+        if key not in self._chains:
+            chain = Chain(self._device, lane, 0)
+            chain.add([self._part(own, service.instance, _WHOLE)])
+            self._chains[key] = chain.ready()
+        return self._chains[key], lane
 
     # ---- transitions and runs
 

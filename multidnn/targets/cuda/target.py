@@ -38,7 +38,7 @@ class CudaTarget:
     """
 
     kind = "cuda"
-    capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run"})
+    capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run", "isolation"})
     # the device's clock times a single run well, and a second one would find the weights in the L2 cache
     shortest_sample_ms = 0.0
 

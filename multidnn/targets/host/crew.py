@@ -39,6 +39,7 @@ class Crew:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._connections: dict[str, Connection] = {}
         self._cores = dict(cores)
+        self._idle: set[str] = set()
         self._closed = False
         self._alive_read, self._alive_write = os.pipe()
         try:
@@ -48,11 +49,18 @@ class Crew:
             self.close()
             raise
 
+    def add_idle(self, name: str, cores: tuple[int, ...]) -> None:
+        """Start one more worker, which gets only the time of its cores that nothing else wants (SCHED_IDLE)."""
+        self._cores[name] = cores
+        self._idle.add(name)
+        self._start(name)
+
     def _start(self, name: str) -> None:
         ours, theirs = socket.socketpair()
         config = {
             "name": name,
             "cores": list(self._cores[name]),
+            "idle": name in self._idle,
             "arena": self.arena.descriptor,
             "arena_size": self.arena.size,
             "events": self.events,

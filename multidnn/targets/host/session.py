@@ -11,7 +11,7 @@ import numpy as np
 
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork, GroupModel
-from multidnn.targets.base import Loop, Step, StepTimes, Timed, Traffic, chip_worker
+from multidnn.targets.base import Loop, Served, Service, Step, StepTimes, Timed, Traffic, chip_worker
 from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Layout, Tensor
 from multidnn.targets.host.bandwidth import find_counter
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # gate events that the session itself uses, before those that plans number from 0
 _READY, _GO, _RUNNING, _STOP, _OWN_EVENTS = 0, 1, 2, 3, 4
 _START_DELAY_NS = 500_000
+# what an uncut network is called: with the cores to itself, and on cores that others use too
+_WHOLE, _STREAMS = "whole", "streams"
 
 
 class HostSession:
@@ -51,6 +53,10 @@ class HostSession:
         # per engine, the accelerators that did not take it and why
         self._refused: dict[str, dict[str, str]] = {}
         self._refused_whole: dict[str, str] = {}
+        # workers that get only the time nothing else wants
+        self._idle: set[str] = set()
+        # per accelerator and uncut engine, why it was not taken
+        self._uncut: dict[tuple[str, str], str | None] = {}
         workers = dict(target.cores) | {chip_worker(instance): target.all_cores for instance in self._chip}
         self._crew = Crew(workers, layout.size, _OWN_EVENTS + events)
 
@@ -73,8 +79,11 @@ class HostSession:
             for group in network.groups:
                 if only is None or group.index in only.get(instance, ()):
                     self._load_group(instance, network, group)
-        for instance, runtime in self._chip.items():
-            self._load_whole(instance, self._instances[instance], runtime)
+        for instance in self._chip:
+            # what `whole` calls, and what `streams` calls
+            reason = self._load_uncut(chip_worker(instance), instance, (_WHOLE, _STREAMS))
+            if reason is not None:
+                self._refused_whole[instance] = reason
 
     def _load_group(self, instance: str, network: ExportedNetwork, group: GroupModel) -> None:
         key = f"{network.directory}/{group.index}"
@@ -91,25 +100,25 @@ class HostSession:
             if accelerator not in self._refused[key]:
                 self._bind(accelerator, f"{instance}/{group.index}", key, instance, group.inputs, group.outputs)
 
-    def _load_whole(self, instance: str, network: ExportedNetwork, runtime: str) -> None:
-        """Load what `whole` calls, and what `streams` calls: there other instances run on the same cores."""
-        worker, model = chip_worker(instance), str(network.whole_path)
-        for part in ("whole", "streams") if spins(runtime) else ("whole",):
-            reason = self._crew.call(
+    def _load_uncut(self, worker: str, instance: str, parts: Sequence[str]) -> str | None:
+        """Load a whole network on all cores, for having them to itself or for sharing them; return why it is refused."""
+        network, runtime = self._instances[instance], self._chip[instance]
+        engines = {part: part if spins(runtime) else _WHOLE for part in parts}
+        for engine in dict.fromkeys(engines.values()):
+            reason: str | None = self._crew.call(
                 worker,
                 "load",
-                key=part,
+                key=engine,
                 runtime=runtime,
-                model=model,
+                model=str(network.whole_path),
                 threads=len(self._target.all_cores),
-                shared=part == "streams",
+                shared=engine == _STREAMS,
             )
             if reason is not None:
-                self._refused_whole[instance] = reason
-                return
-        for part in ("whole", "streams"):
-            engine = part if spins(runtime) else "whole"
+                return reason
+        for part, engine in engines.items():
             self._bind(worker, f"{instance}/{part}", engine, instance, network.inputs, network.outputs)
+        return None
 
     def refusal(self, accelerator: str, instance: str, group: int) -> str | None:
         """See `Session.refusal`."""
@@ -165,7 +174,7 @@ class HostSession:
     def time_whole(self, instance: str, passes: int) -> list[float]:
         """Run `instance` whole on all cores, `passes` times; return milliseconds per pass."""
         worker = chip_worker(instance)
-        rows = self._crew.call(worker, "time_passes", calls=[(f"{instance}/whole", 1)], passes=passes)
+        rows = self._crew.call(worker, "time_passes", calls=[(f"{instance}/{_WHOLE}", 1)], passes=passes)
         return [row[0] for row in rows]
 
     @contextmanager
@@ -176,20 +185,78 @@ class HostSession:
             A dict that holds, once the block has ended, per accelerator (bytes, seconds) of traffic or the finished
             rounds of a loop.
         """
-        answers: dict[str, Any] = {}
-        events = {"running": _RUNNING, "stop": _STOP}
+        commands: dict[str, tuple[str, dict[str, Any]]] = {}
         for accelerator, load in loads.items():
             if isinstance(load, Traffic):
-                self._crew.send(accelerator, "traffic", duty=load.duty, **events)
+                commands[accelerator] = "traffic", {"duty": load.duty}
             else:
-                calls = [f"{name}/{group}" for name, group in load.groups]
-                self._crew.send(accelerator, "loop", calls=calls, **events)
-        for _ in loads:
-            self._crew.wait_signal(_RUNNING, 30, *loads)
+                commands[accelerator] = "loop", {"calls": [f"{name}/{group}" for name, group in load.groups]}
+        answers: dict[str, Any] = {}
+        with self._running(commands) as found:
+            yield answers
+        for accelerator, load in loads.items():
+            answers[accelerator] = len(found[accelerator]) if isinstance(load, Loop) else found[accelerator]
+
+    @contextmanager
+    def _running(self, commands: Mapping[str, tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """Have workers do what `commands` say until the block ends; yields their answers, there once it has ended."""
+        answers: dict[str, Any] = {}
+        for worker, (command, arguments) in commands.items():
+            self._crew.send(worker, command, running=_RUNNING, stop=_STOP, **arguments)
+        for _ in commands:
+            self._crew.wait_signal(_RUNNING, 30, *commands)
         # an error in the block goes on to the session's own end, which ends the workers and with them the load
         yield answers
-        gate.signal(self._crew.events[_STOP], len(loads))
-        answers.update(self._crew.receive(*loads))
+        gate.signal(self._crew.events[_STOP], len(commands))
+        answers.update(self._crew.receive(*commands))
+
+    def load_whole(self, accelerator: str, instance: str) -> str | None:
+        """See `Session.load_whole`."""
+        network = self._instances[instance]
+        key = f"{network.directory}/{_WHOLE}"
+        if (accelerator, key) not in self._uncut:
+            runtime, threads = self._target.runtimes[accelerator], len(self._target.cores[accelerator])
+            self._uncut[accelerator, key] = self._crew.call(
+                accelerator, "load", key=key, runtime=runtime, model=str(network.whole_path), threads=threads
+            )
+        if self._uncut[accelerator, key] is None:
+            self._bind(accelerator, f"{instance}/{_WHOLE}", key, instance, network.inputs, network.outputs)
+        return self._uncut[accelerator, key]
+
+    def serve(
+        self, protected: Service, beside: Sequence[Service], requests: int, warmup: int, *, urgent: bool = False
+    ) -> Served:
+        """See `Session.serve`. A request is a call of the runtime, timed in the worker that makes it. Beside an urgent
+        one the others run in workers that get only the time of the cores that nothing else wants."""
+        loops: dict[str, list[str]] = {}
+        workers = {service.instance: self._worker(service, idle=urgent) for service in beside}
+        for service in beside:
+            loops.setdefault(workers[service.instance], []).append(self._call(service, shared=True))
+        worker, call = self._worker(protected, idle=False), self._call(protected, shared=bool(beside))
+        with self._running({name: ("loop", {"calls": calls}) for name, calls in loops.items()}) as ends:
+            times = self._crew.call(worker, "answer", call=call, requests=requests, warmup=warmup)
+        by_instance = {instance: ends[name] for instance, name in workers.items()}
+        return Served.of(times, by_instance, dict.fromkeys(by_instance, 1))
+
+    def _worker(self, service: Service, idle: bool) -> str:
+        """Return the worker of a service; one of all cores' idle time is started when it is first asked for."""
+        if service.accelerator is not None:
+            return service.accelerator
+        if not idle:
+            return chip_worker(service.instance)
+        name = f"idle:{service.instance}"
+        if name not in self._idle:
+            self._crew.add_idle(name, self._target.all_cores)
+            reason = self._load_uncut(name, service.instance, (_STREAMS,))
+            if reason is not None:
+                raise InputError(f"{name}: {reason}")
+            self._idle.add(name)
+        return name
+
+    @staticmethod
+    def _call(service: Service, shared: bool) -> str:
+        """Return the call of an uncut network; on a chip that others use too, threads that wait must not spin."""
+        return f"{service.instance}/{_STREAMS if service.accelerator is None and shared else _WHOLE}"
 
     def peak_traffic(self, seconds: float) -> float:
         """Run the traffic generator at full speed on all accelerators at once; return bytes per second together."""

@@ -25,7 +25,7 @@ class HostTarget:
     """
 
     kind = "host"
-    capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run"})
+    capabilities = frozenset({"layer", "transition", "emc", "contention", "whole", "streams", "run", "isolation"})
     batch = 1
     shortest_sample_ms = 0.2
     # fp32 sums in another order differ by about 1e-6 of the largest value per layer; a stale tensor differs by its whole

@@ -15,6 +15,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multidnn.errors import InputError
 from multidnn.targets.base import Step, StepTimes
@@ -22,6 +23,8 @@ from multidnn.targets.host import gate
 from multidnn.targets.host.arena import Arena, Slot
 from multidnn.targets.host.engines import Call, Engine, load_engine
 from multidnn.targets.host.traffic import TrafficGenerator
+
+Times = NDArray[np.int64]
 
 
 class Worker:
@@ -73,17 +76,32 @@ class Worker:
             result.append(row)
         return result
 
-    def loop(self, calls: Sequence[str], running: int, stop: int) -> int:
-        """Signal `running`, run the calls over and over until `stop` is signalled; return the finished rounds."""
+    def answer(self, call: str, requests: int, warmup: int) -> Times:
+        """Run the call `warmup` and then `requests` times, one after another; return when each of the latter began and
+        ended (monotonic ns), shape (requests, 2)."""
+        run = self._calls[call]
+        for _ in range(warmup):
+            run()
+        # made before, so that nothing is allocated between two requests
+        times = np.zeros((requests, 2), dtype=np.int64)
+        for number in range(requests):
+            begin = perf_counter_ns()
+            run()
+            times[number] = begin, perf_counter_ns()
+        return times
+
+    def loop(self, calls: Sequence[str], running: int, stop: int) -> list[int]:
+        """Signal `running`, run the calls over and over until `stop` is signalled; return when each round ended
+        (monotonic ns)."""
         prepared = [self._calls[call] for call in calls]
         gate.signal(self._events[running])
-        rounds = 0
+        ends: list[int] = []
         while True:
             for run in prepared:
                 run()
                 if gate.try_wait(self._events[stop]):
-                    return rounds
-            rounds += 1
+                    return ends
+            ends.append(perf_counter_ns())
 
     def traffic(self, duty: float, running: int, stop: int) -> tuple[float, float]:
         """Signal `running`, copy memory at `duty` until `stop` is signalled; return bytes and seconds."""
@@ -189,6 +207,10 @@ def main() -> None:
     """Run the worker that the JSON in the first argument describes."""
     config = json.loads(sys.argv[1])
     os.sched_setaffinity(0, config["cores"])
+    if config["idle"]:
+        # those that numpy has started by now; the runtimes' threads inherit it
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
     _die_with_parent(config["alive"])
     arena = Arena(config["arena_size"], config["arena"])
     _serve(Worker(config["name"], arena, config["events"]), Connection(config["connection"]))

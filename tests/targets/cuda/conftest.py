@@ -158,6 +158,10 @@ class CpuDevice:
         """See Device."""
         return CpuLane(name, precision, CpuStream(), None, 132)
 
+    def urgent_lane(self, name: str, precision: Any) -> CpuLane:
+        """See Device."""
+        return CpuLane(name, precision, CpuStream(), None, 132)
+
     def graph_problem(self, captured: CpuCaptured) -> str | None:
         """See Device."""
         return None

@@ -21,6 +21,8 @@ from multidnn import networks
 from multidnn.contention.characterise import characterise
 from multidnn.errors import InputError
 from multidnn.measure.emc import graph_traffic_bytes, profile_emc
+from multidnn.measure.isolation.case import IsolationCase, IsolationOptions
+from multidnn.measure.isolation.job import measure_isolation
 from multidnn.measure.layers import profile_layers
 from multidnn.measure.merge import merge_tables
 from multidnn.measure.options import MeasureOptions
@@ -392,6 +394,36 @@ def dynamic(check: Check) -> None:
     check.require(all(v["ok"] for v in found["outputs"].values()), "outputs while solving")
 
 
+def isolation(check: Check) -> None:
+    """One network's requests alone and beside another: latencies by the host's clock, and how much of them is the host."""
+    target, (protected, other) = check.target(*check.sms), check.pairs[0][:2]
+    small, large = target.accelerators[:2]
+    runtimes = dict.fromkeys((protected, other), target.chip_runtimes[0])
+    directories = {name: check.folder / name for name in (protected, other)}
+    case = IsolationCase.of("check", {"network": protected, "accelerator": small}, {large: [other]})
+    out = (check.kept or check.folder) / "isolation.json"
+    measure_isolation(target, case, directories, runtimes, IsolationOptions(requests=1000, blocks=10), out)
+    found = json.loads(out.read_text())
+    for name, entry in found["conditions"].items():
+        p50, p99 = entry["p50"], entry["p99"]
+        print(
+            f"   {protected} {name}: p50 {p50['ms']:.3f} ms ({p50['ratio']:.2f}), p99 {p99['ms']:.3f} ({p99['ratio']:.2f}), "
+            + ", ".join(f"{key} {value:.1f}/s" for key, value in entry["beside_per_s"].items())
+        )
+    check.require(all(v["ok"] for v in found["outputs"].values()), "outputs of isolation")
+    check.results["isolation"] = found["conditions"]
+    # the same by the device's clock: the rest of a request is the launch, the wait and Python
+    with target.open_session({name: check.network(name) for name in directories}) as session:
+        session.load(only={})
+        for accelerator, name in ((small, protected), (large, other)):
+            check.require(session.load_whole(accelerator, name) is None, f"{name} uncut on {accelerator}")
+        for label, beside in (("alone_on_partition", {}), ("partitions", {large: Loop(((other, -1),))})):
+            with session.background(beside):
+                times = [row[0] for row in session.time(small, [Timed(protected, -1)], 300)]
+            p50, p99 = np.percentile(times, [50, 99])
+            print(f"   {label} by the device's clock: p50 {p50:.3f} ms, p99 {p99:.3f}")
+
+
 def _run_pair(
     check: Check,
     target: CudaTarget,
@@ -518,6 +550,7 @@ CHECKS: dict[str, Callable[[Check], None]] = {
     "traffic": traffic,
     "pipeline": pipeline,
     "dynamic": dynamic,
+    "isolation": isolation,
 }
 
 

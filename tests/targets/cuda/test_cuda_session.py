@@ -12,6 +12,8 @@ from multidnn import networks
 from multidnn.contention.characterise import characterise
 from multidnn.errors import InputError
 from multidnn.measure.emc import profile_emc
+from multidnn.measure.isolation.case import IsolationCase, IsolationOptions
+from multidnn.measure.isolation.job import measure_isolation
 from multidnn.measure.layers import profile_layers
 from multidnn.measure.merge import merge_tables
 from multidnn.measure.options import MeasureOptions
@@ -23,7 +25,7 @@ from multidnn.runtime.jobs import RunOptions, run_workload
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 from multidnn.tables import LAYERS, TRANSITIONS, read
-from multidnn.targets.base import Loop, Step, Timed, chip_worker
+from multidnn.targets.base import Loop, Service, Step, Timed, chip_worker
 from multidnn.targets.cuda.target import CudaTarget
 
 Open = Callable[[Mapping[str, Any]], CudaTarget]
@@ -189,6 +191,79 @@ def test_a_loop_in_the_background_counts_its_rounds(cpu_target: Open, tiny_netwo
         with session.background({"small": Loop((("beta", 0), ("beta", 1)))}) as answers:
             session.time("large", [Timed("beta", 1)], 2)
         assert answers["small"] > 0
+
+
+def test_requests_are_answered_beside_others(cpu_target: Open, tiny_networks: dict[str, Path]) -> None:
+    network = {name: ExportedNetwork.read(path) for name, path in tiny_networks.items()}
+    instances = {"alpha": network["alpha"], "beta": network["beta"], "beta-2": network["beta"]}
+    with cpu_target(TWO).open_session(instances, chip=dict.fromkeys(instances, "torch-fp32")) as session:
+        session.load(only={})
+        for accelerator, name in (("small", "alpha"), ("large", "beta"), ("large", "beta-2")):
+            assert session.load_whole(accelerator, name) is None
+        turns = [Service("beta", "large"), Service("beta-2", "large")]
+        served = session.serve(Service("alpha", "small"), turns, 300, 2)
+        assert len(served.latency_ms) == 300
+        assert sum(served.latency_ms) <= 1e3 * served.window_s
+        # four executions of each a launch
+        assert served.executions["beta"] == served.executions["beta-2"]
+        assert served.executions["beta"] % 4 == 0
+        shared = session.serve(Service("alpha"), [Service("beta")], 300, 2)
+        assert shared.executions["beta"] % 8 == 0
+        assert shared.executions["beta"] > 0
+
+
+def test_an_urgent_network_runs_what_was_captured_on_its_lane_in_another_stream(
+    cpu_target: Open, tiny_networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multidnn.targets.cuda import session as module
+
+    network = ExportedNetwork.read(tiny_networks["beta"])
+    launched = []
+    original = module.Chain.launch
+    monkeypatch.setattr(module.Chain, "launch", lambda chain: (launched.append(chain), original(chain))[1])
+    with cpu_target(TWO).open_session({"beta": network}, chip={"beta": "torch-fp32"}) as session:
+        session.load(only={})
+        captured = session._part(session._lanes[chip_worker("beta")], "beta", -1)
+        (output,) = network.outputs
+        found = []
+        for urgent in (False, True):
+            session.tensor("beta", output)[...] = np.nan
+            session.serve(Service("beta"), [], 1, 0, urgent=urgent)
+            found.append(session.tensor("beta", output).copy())
+        np.testing.assert_array_equal(*found)
+    ordinary, urgent_chain = launched
+    assert urgent_chain._lane.name == f"urgent {ordinary._lane.name}"
+    assert urgent_chain._lane.stream is not ordinary._lane.stream
+    assert urgent_chain._work == ordinary._work == [captured]
+
+
+def test_the_isolation_job(cpu_target: Open, tiny_networks: dict[str, Path], tmp_path: Path) -> None:
+    case = IsolationCase.of("kept", {"network": "alpha", "accelerator": "small"}, {"large": ["beta", "beta"]})
+    options = IsolationOptions(requests=20, blocks=2, warmup=1)
+    runtimes = dict.fromkeys(tiny_networks, "torch-fp32")
+    measure_isolation(cpu_target(TWO), case, tiny_networks, runtimes, options, tmp_path / "kept.json")
+    found = json.loads((tmp_path / "kept.json").read_text())
+    assert [entry["requests"] for entry in found["conditions"].values()] == [20] * 5
+    assert all(entry["ok"] for entry in found["outputs"].values())
+    assert all(entry["worst_condition"] is None or entry["max_abs_err"] > 0 for entry in found["outputs"].values())
+
+
+def test_a_network_that_a_partition_does_not_take_ends_the_isolation_job(
+    cpu_target: Open, tiny_networks: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = cpu_target(TWO)
+    problems = iter([None, None, "CUDA_ERROR_INVALID_CLUSTER_SIZE"])
+    monkeypatch.setattr(
+        target._device, "graph_problem", lambda captured: next(problems, "CUDA_ERROR_INVALID_CLUSTER_SIZE")
+    )
+    case = IsolationCase.of("kept", {"network": "alpha", "accelerator": "small"}, {"large": ["beta"]})
+    with pytest.raises(
+        InputError, match=r"isolation 'kept': accelerator 'small' does not take 'alpha': .*large_clusters"
+    ):
+        measure_isolation(
+            target, case, tiny_networks, dict.fromkeys(tiny_networks, "torch-fp32"), IsolationOptions(), tmp_path / "x.json"
+        )  # fmt: skip
+    assert not (tmp_path / "x.json").exists()
 
 
 def test_groups_whose_kernels_a_partition_cannot_take(

@@ -1,5 +1,6 @@
 """Networks loaded on both accelerators: timing, background load, hand-overs; and opening a target."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets import open_target
-from multidnn.targets.base import Loop, Timed, Traffic, require
+from multidnn.targets.base import Loop, Service, Timed, Traffic, require
 from multidnn.targets.host.session import HostSession
 from multidnn.targets.host.target import HostTarget
 
@@ -97,6 +98,41 @@ def test_a_hand_over_is_timed_in_both_directions(session: HostSession) -> None:
         assert min(held) > 0
         # counted from the end of signalling, before which it may have arrived
         assert min(arrival) >= 0
+
+
+def test_requests_are_answered_beside_others_on_the_accelerators(session: HostSession) -> None:
+    assert session.load_whole("ort", "again") is None
+    assert session.load_whole("ov", "beta") is None
+    begin = time.perf_counter()
+    served = session.serve(Service("beta", "ov"), [Service("again", "ort")], requests=200, warmup=3)
+    elapsed = time.perf_counter() - begin
+    assert len(served.latency_ms) == 200
+    assert 0 < sum(served.latency_ms) <= 1e3 * served.window_s < 1e3 * elapsed
+    assert served.executions["again"] > 0
+
+
+def test_beside_an_urgent_request_others_get_idle_time_only(session: HostSession) -> None:
+    before = set(session.process_ids())
+    session._chip["again"] = "onnxruntime"
+    for _ in range(2):
+        served = session.serve(Service("beta"), [Service("again")], requests=20, warmup=1, urgent=True)
+        assert len(served.latency_ms) == 20
+    (added,) = set(session.process_ids()) - before
+    identity = session.process_ids()[added]
+    policies = {os.sched_getscheduler(int(task)) for task in os.listdir(f"/proc/{identity}/task")}
+    assert policies == {os.SCHED_IDLE}
+    assert os.sched_getscheduler(session.process_ids()["chip:beta"]) == os.SCHED_OTHER
+
+
+def test_a_model_that_an_accelerator_does_not_take_whole_has_a_reason(
+    session: HostSession, tiny_networks: dict[str, Path], tmp_path: Path
+) -> None:
+    broken = ExportedNetwork.read(tiny_networks["beta"])
+    path = tmp_path / "whole.onnx"
+    path.write_bytes(b"no model")
+    other = dataclasses.replace(broken, whole_path=path, directory=tmp_path)
+    with HostTarget("box", SPEC).open_session({"beta": other}) as opened:
+        assert "whole.onnx: onnxruntime cannot load it" in str(opened.load_whole("ort", "beta"))
 
 
 def test_a_target_opens_by_its_kind() -> None:
