@@ -192,10 +192,14 @@ class HostSession:
         answers.update(self._crew.receive(*loads))
 
     def peak_traffic(self, seconds: float) -> float:
-        """Run the traffic generator at full speed on all accelerators at once; return bytes per second together."""
-        with self.background(dict.fromkeys(self._target.cores, Traffic(1.0))) as answers:
-            sleep(seconds)
-        return float(sum(moved / taken for moved, taken in answers.values()))
+        """Run the traffic generator at full speed on all accelerators of a split at once; return the largest sum over
+        splits in bytes per second."""
+        sums = []
+        for accelerators in self._target.splits.values():
+            with self.background(dict.fromkeys(accelerators, Traffic(1.0))) as answers:
+                sleep(seconds)
+            sums.append(sum(moved / taken for moved, taken in answers.values()))
+        return float(max(sums))
 
     def count_traffic(self, accelerator: str, groups: Sequence[tuple[str, int]], seconds: float) -> list[float]:
         """Loop each group alone on `accelerator` and count its real memory traffic; return bytes per second each.
