@@ -1,6 +1,6 @@
 """What the report says of a target that chooses among splits of its chip: which accelerators are whose, and what it gains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,12 @@ def short(variant: str, target: str | None) -> str:
     return variant.removeprefix(f"{target}.") or variant
 
 
-def chosen_splits(schedules: Mapping[str, ScheduleRecord], target: str) -> dict[str, str]:
-    """Return the variant that each placed schedule of `target` uses; empty on a target without variants."""
+def chosen_splits(schedules: Mapping[str, ScheduleRecord], splits: Collection[str]) -> dict[str, str]:
+    """Return which of `splits`, the variants of a target, each placed schedule uses; empty without variants."""
     return {
         name: record.target
         for name, record in schedules.items()
-        if record.placement is not None and record.target != target
+        if record.placement is not None and record.target in splits
     }
 
 

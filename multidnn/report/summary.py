@@ -177,9 +177,9 @@ def summarise(
         records = _schedules(
             Path(schedules_dir) / workload.name, workload.name, schedulers[workload.name] if schedulers else None
         )
-        # a schedule of a target with variants names the variant
-        own = sidecar["environment"].get("target", {}).get("name")
-        sidecar["target"] = own or next(iter(records.values())).target
+        # a schedule of a target that chooses among splits names the split
+        chooses = sidecar["environment"].get("target", {})
+        sidecar["target"] = chooses["name"] if chooses.get("splits") else next(iter(records.values())).target
         absent = {name: records[name].absent for name in in_order(set(records)) if records[name].absent is not None}
         present = {name: record for name, record in records.items() if record.absent is None}
         run = read_run(Path(runs_dir) / f"{workload.name}.json") if runs_dir is not None else None
@@ -195,7 +195,7 @@ def summarise(
         sidecar["transitions"][workload.name] = {
             name: record.transitions for name, record in present.items() if record.placement is not None
         }
-        if splits := chosen_splits(present, sidecar["target"]):
+        if splits := chosen_splits(present, chooses.get("splits") or ()):
             sidecar["splits"][workload.name] = splits
             medians = {row["scheduler"]: row["measured_median_ms"] for row in block if row.get("measured_median_ms")}
             if gain := gain_over_streams(medians, splits):

@@ -63,7 +63,9 @@ def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] |
             Patch(color=style.MUTED, label="out (source holds)"),
             Patch(color=style.MUTED, alpha=0.45, label="in (destination holds)"),
         ]
-        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+        figure.legend(
+            handles=handles, loc="outside upper right", ncols=style.columns([str(h.get_label()) for h in handles])
+        )
 
 
 def _cut_label(cut: int, size: int | None) -> str:
