@@ -47,21 +47,21 @@ def join_tables(variants: Mapping[str, Path], out: Path) -> dict[str, tuple[str,
         for name, rows in emc.items()
         for row in rows
     ]
+    sidecars: dict[str, dict[str, Any]] = {
+        table: {
+            "variants": {name: list(names) for name, names in accelerators.items()},
+            "parts": {name: _content((path / table).with_suffix(".json")) for name, path in variants.items()},
+        }
+        for table in (LAYERS, TRANSITIONS, EMC)
+    }
+    sidecars[EMC] |= {"peak_gb_s": peaks[highest], "peak_from": _peak_from(sidecars[EMC]["parts"][highest], highest)}
     first = next(iter(accelerators.values()))[0]
     tables.write(out / LAYERS, tables.LAYERS, [row for rows in layers.values() for row in rows])
     tables.write(out / TRANSITIONS, tables.TRANSITIONS, [row for rows in transitions.values() for row in rows])
     tables.write(out / EMC, tables.EMC, demands)
     write_text(out / "emc_results.yaml", yaml.safe_dump(figure_3(demands, first), sort_keys=True))
-    for table in (LAYERS, TRANSITIONS, EMC):
-        of_emc = {"peak_gb_s": peaks[highest], "peak_from": _peak_from(variants[highest] / EMC, highest)}
-        write_json(
-            (out / table).with_suffix(".json"),
-            {
-                "variants": {name: list(names) for name, names in accelerators.items()},
-                **(of_emc if table == EMC else {}),
-                "parts": {name: _content((path / table).with_suffix(".json")) for name, path in variants.items()},
-            },
-        )
+    for table, content in sidecars.items():
+        write_json((out / table).with_suffix(".json"), content)
     return accelerators
 
 
@@ -102,8 +102,8 @@ def _peak(table: Path) -> float:
     return float(peak)
 
 
-def _peak_from(table: Path, variant: str) -> str:
-    source = read_json(table.with_suffix(".json")).get("peak_from")
+def _peak_from(sidecar: Mapping[str, Any], variant: str) -> str:
+    source = sidecar.get("peak_from")
     return f"the largest of the variants' peaks, that of {variant}" + (f": {source}" if source else "")
 
 

@@ -118,7 +118,12 @@ def _alternatives(schedules: Mapping[str, Schedule], winner: str, sign: int) -> 
     chosen = _value(schedules[winner])
     others = {variant: _as_answer(schedule) for variant, schedule in schedules.items()}
     second = _joined({**others, winner: found[winner]["second"]}, chosen, sign)
-    if "absent" in found[winner]["second"] and second is not None and "absent" not in second:
+    if (
+        "absent" in found[winner]["second"]
+        and second
+        and "absent" not in second
+        and len(schedules[winner].order or ()) > 1
+    ):
         # none was found in time, perhaps: then nothing but the chosen schedule's own bound holds there
         second["bound"] = _bound((second["bound"], schedules[winner].bound), sign)
         second["status"] = _status(second["value"], second["bound"])
