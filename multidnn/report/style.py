@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito, "Color Universal Design" (2008), darkest first; black and yellow are left out (text, too pale on white);
-# then three of Paul Tol's muted scheme (2021) and grey, for the accelerators of several splits
+# then four of Paul Tol's muted scheme (2021), for the accelerators of several splits
 PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933", "#7F7F7F",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933", "#DDCC77",
 )  # fmt: skip
 INK = "#222222"
 MUTED = "#6B6B6B"

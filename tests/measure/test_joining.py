@@ -71,14 +71,18 @@ def test_the_error_is_over_the_co_runs_of_all(tmp_path: Path) -> None:
     assert whole["fit"]["held_out"] == 2 + 2 + 6
     assert whole["fit"]["median_error_pct"] == pytest.approx(np.median(errors))
     assert whole["fit"]["p90_error_pct"] == pytest.approx(np.percentile(errors, 90))
-    assert list(whole["accelerators"]) == list(whole["samples"]) == [name for names in SPLITS.values() for name in names]
+    assert (
+        list(whole["accelerators"]) == list(whole["samples"]) == [name for names in SPLITS.values() for name in names]
+    )
     assert whole["parts"]["chip.half"]["fitted_to"] == [["alexnet", 0]]
 
 
 def test_nothing_is_scheduled_over_several_splits(tmp_path: Path) -> None:
     out, folders = joined(tmp_path)
     files = [out / name for name in NAMES]
-    with pytest.raises(InputError, match=r"contention.json: these tables join variants of one chip, chip.quarter \(quarter,"):
+    with pytest.raises(
+        InputError, match=r"contention.json: these tables join variants of one chip, chip.quarter \(quarter,"
+    ):
         Problem.from_files(*files, WORKLOAD)
     with pytest.raises(InputError, match=r"there is no variant 'chip.halves', found .*did you mean 'chip.half'"):
         Problem.from_files(*files, WORKLOAD, "chip.halves")
@@ -132,4 +136,8 @@ def test_variants_that_do_not_fit_together(tmp_path: Path, damage: Callable[[Pat
     assert re.search(expected, str(caught.value)), str(caught.value)
     assert not (tmp_path / "chip" / "contention.json").exists()
     # the slowdown models come after the tables
-    assert "contention.json" in str(caught.value) or "accelerators:" in str(caught.value) or not (tmp_path / "chip").exists()
+    assert (
+        "contention.json" in str(caught.value)
+        or "accelerators:" in str(caught.value)
+        or not (tmp_path / "chip").exists()
+    )

@@ -159,7 +159,9 @@ def test_alternatives_are_over_all_variants(tmp_path: Path, objective: str) -> N
 
 def test_accelerators_of_one_variant_are_recognised() -> None:
     assert variant_of(SPLITS, ["half-b", "half-b"], "s.json") == "chip.half"
-    with pytest.raises(InputError, match=r"s.json: uses accelerators of 2 variants, half-a of chip.half and third-c of chip"):
+    with pytest.raises(
+        InputError, match=r"s.json: uses accelerators of 2 variants, half-a of chip.half and third-c of chip"
+    ):
         variant_of(SPLITS, ["half-a", "third-c", "half-a"], "s.json")
 
 
@@ -168,7 +170,9 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     """Run `python -m multidnn.schedule` on joined tables; return the exit code and what it said."""
     _problems(tmp_path)
     options = ("--layers", "--transitions", "--emc", "--contention")
-    files = [text for pair in zip(options, (str(tmp_path / "chip" / name) for name in NAMES), strict=True) for text in pair]
+    files = [
+        text for pair in zip(options, (str(tmp_path / "chip" / name) for name in NAMES), strict=True) for text in pair
+    ]
     (tmp_path / "w.yaml").write_text(json.dumps(WORKLOAD.to_dict()))
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -205,5 +209,3 @@ def test_the_command_evaluates_a_schedule_of_one_variant_on_joined_tables(
     code, said = command("--scheduler", "given", "--schedule", str(tmp_path / "s.json"))
     assert code == 1
     assert "s.json: placement: uses accelerators of 2 variants" in said
-
-
