@@ -393,6 +393,8 @@ def measured(target, what):
 
     def refuse(wildcards):
         able = [name for kind in kinds for name in settings.targets_of_kind(config, kind)]
+        if what == "dynamic":
+            able = [name for name in able if name not in _CHOOSING]
         with exit_on_input_error():
             raise InputError(
                 f"{what}: target {target!r} is of kind {_kind(target)}: {LACKS[_kind(target)]}; choose one of kind "

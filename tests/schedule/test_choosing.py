@@ -17,6 +17,7 @@ from multidnn.measure.joining import join_tables
 from multidnn.schedule import Problem, Schedule, Workload, solve, with_alternatives
 from multidnn.schedule.__main__ import main
 from multidnn.schedule.variants import best, choose, variant_of
+from multidnn.schedule.wording import sentences
 from tests.measure.variant_folders import SPLITS, write_variants
 
 WORKLOAD = Workload.from_dict(
@@ -155,6 +156,21 @@ def test_alternatives_are_over_all_variants(tmp_path: Path, objective: str) -> N
     assert sign * answers["second"]["value"] == pytest.approx(second)
     assert answers["second"]["better_pct"] == pytest.approx(100 * (sign * chosen.value - second) / chosen.value)
     assert answers["second"]["better_pct"] <= 0 <= answers["one_more"]["better_pct"] + 1e-9
+
+
+def test_an_answer_on_another_split_names_it() -> None:
+    answer = {
+        "max_transitions": 2, "value": 12.0, "bound": 12.0, "status": "optimal", "better_pct": -20.0,
+        "placement": {"i": ["x", "x"]}, "solve_s": 1.0, "target": "chip.half",
+    }  # fmt: skip
+    content = {
+        "objective": "latency", "value": 10.0, "target": "chip.thirds", "placement": {"i": ["y", "y"]},
+        "alternatives": {"time_limit_s": 10.0, "second": answer, "one_more": None, "no_transitions": None},
+    }  # fmt: skip
+    assert sentences(content) == [
+        "Best other placement: on chip.half, 12 ms, 20.0 % slower, proved. There: i 0-1 on x."
+    ]
+    assert sentences({**content, "target": "chip.half"})[0].startswith("Best other placement: 12 ms")
 
 
 def test_accelerators_of_one_variant_are_recognised() -> None:
