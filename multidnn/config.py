@@ -1,6 +1,7 @@
 """The configuration: checked against its schema and its own references, with one clear message per mistake."""
 
 import copy
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 
 from multidnn.errors import InputError, suggestion
 from multidnn.files import read_yaml
+from multidnn.variants import broken, expand, inherit, session_spec, strip, variants_of
 
 SCHEMA = Path("schemas") / "config.schema.yaml"
 COMMAND_LINE = "--config"
@@ -59,8 +61,11 @@ def validate(config: Mapping[str, Any], root: Path, files: Sequence[Path] = ()) 
     if error is not None:
         path, message = error
         raise InputError(_place(checked, path, files) + message)
+    for path, message in expand(checked):
+        raise InputError(_place(checked, path, files) + message)
     _fill_defaults(checked, schema, schema)
-    for path, message in _broken_references(checked):
+    strip(checked)
+    for path, message in itertools.chain(_broken_references(checked), inherit(checked)):
         raise InputError(_place(checked, path, files) + message)
     for name in checked["workloads"]:
         _workload(workload_dict(checked, name), _place(checked, ("workloads", name), files))
@@ -89,7 +94,8 @@ def _listed(instances: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def dynamic_workloads(config: Mapping[str, Any], target: str) -> list[str]:
     """Workloads that run on `target` while they are being solved, in order."""
-    if config["targets"][target]["kind"] not in DYNAMIC_KINDS:
+    # what runs cannot change its split
+    if config["targets"][target]["kind"] not in DYNAMIC_KINDS or variants_of(config, target):
         return []
     return [name for name in config["dynamic"]["workloads"] if name in target_workloads(config, target)]
 
@@ -116,7 +122,12 @@ def target_networks(config: Mapping[str, Any], target: str) -> list[str]:
 
 
 def target_spec(config: Mapping[str, Any], target: str) -> dict[str, Any]:
-    """What says how `target` measures: its entry without the lists of what to measure, which change no number."""
+    """What says how `target` measures: its entry without the lists of what to measure, which change no number.
+
+    For one that chooses among variants, what a session on all of them is opened with (`variants.session_spec`).
+    """
+    if variants_of(config, target):
+        return session_spec(config, target)
     lists = ("networks", "workloads", "isolation")
     return {key: value for key, value in config["targets"][target].items() if key not in lists}
 
@@ -272,7 +283,9 @@ def _broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str
         if spec["kind"] == "jetson":
             yield from _broken_board(("targets", target), spec, networks)
         if spec["kind"] == "cuda":
-            yield from _broken_partitions(("targets", target, "partitions"), spec["partitions"])
+            for where, partitions in _splits(("targets", target), spec):
+                yield from _broken_partitions(where, partitions)
+        yield from broken(config, target)
         profiled = target_networks(config, target)
         for name in target_workloads(config, target):
             joins = joining[name] if name in dynamic_workloads(config, target) else {}
@@ -309,8 +322,8 @@ def _broken_isolation(config: Mapping[str, Any], target: str, name: str) -> Iter
     """What contradicts itself or points at nothing in an entry of `isolation`."""
     spec, path = config["targets"][target], ("targets", target, "isolation", name)
     case = spec["isolation"][name]
-    if "variants" in spec:
-        listed = ", ".join(spec["variants"])
+    if variants_of(config, target):
+        listed = ", ".join(variants_of(config, target))
         yield path, f"target {target!r} has variants and no accelerators of its own, allowed: under one of {listed}"
         return
     accelerators = list(spec["partitions" if spec["kind"] == "cuda" else "accelerators"])
@@ -328,15 +341,26 @@ def _broken_isolation(config: Mapping[str, Any], target: str, name: str) -> Iter
             yield from _unknown((*place, number), network, profiled, known)
 
 
+def _splits(path: KeyPath, spec: Mapping[str, Any]) -> Iterable[tuple[KeyPath, Mapping[str, Any]]]:
+    """Each split of a `cuda` target that it lists itself, and its place."""
+    if isinstance(spec.get("partitions"), Mapping):
+        yield (*path, "partitions"), spec["partitions"]
+    for name, partitions in spec.get("splits", {}).items():
+        yield (*path, "splits", name), partitions
+
+
 def _broken_partitions(path: KeyPath, partitions: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]]:
     """What no GPU can be divided into; whether one has that many multiprocessors shows when it is opened."""
-    from multidnn.targets.cuda.spec import MOST_PARTITIONS, REST
+    from multidnn.targets.cuda.spec import MOST_PARTITIONS, REST, share_of
 
     if len(partitions) > MOST_PARTITIONS:
         yield path, f"found {len(partitions)} partitions, allowed: at most {MOST_PARTITIONS}"
     takers = [name for name, partition in partitions.items() if partition["sms"] == REST]
     for name in takers[1:]:
         yield (*path, name, "sms"), f"found {REST!r}, which {takers[0]} takes already; allowed for one partition"
+    shares = [share for partition in partitions.values() if (share := share_of(partition["sms"])) is not None]
+    if sum(shares) > 1:
+        yield path, f"found shares that add up to {float(100 * sum(shares)):g}%, allowed: at most 100%"
 
 
 def _unknown(path: KeyPath, name: str, known: Iterable[str], section: str) -> Iterable[tuple[KeyPath, str]]:

@@ -80,6 +80,8 @@ def _value(entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if "anyOf" in entry:
         return str(entry["title"])
     kind = entry["type"]
+    if isinstance(kind, list):
+        return "`auto`, or keys below"
     if kind == "object":
         inner = entry.get("additionalProperties")
         return (

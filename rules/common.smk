@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from multidnn import config as settings
+from multidnn import variants
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.hashing import package_hash
 from multidnn.logs import errors_since, unfinished
@@ -41,9 +42,16 @@ def _any_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-SESSIONS = _any_of([name for kind in settings.SESSION_KINDS for name in settings.targets_of_kind(config, kind)])
 JETSON = _any_of(settings.targets_of_kind(config, "jetson"))
 RUNNING = _any_of([name for kind in settings.RUNNING_KINDS for name in settings.targets_of_kind(config, kind)])
+_SESSIONS = [name for kind in settings.SESSION_KINDS for name in settings.targets_of_kind(config, kind)]
+_CHOOSING, _VARIANTS = variants.choosing_targets(config), variants.variant_targets(config)
+SESSIONS = _any_of(_SESSIONS)
+# sessions that choose among variants, the variants, those with accelerators of their own, and those that are neither
+CHOOSING = _any_of(_CHOOSING)
+VARIANTS = _any_of(_VARIANTS)
+PROFILED = _any_of([name for name in _SESSIONS if name not in _CHOOSING])
+ALONE = _any_of([name for name in _SESSIONS if name not in (*_CHOOSING, *_VARIANTS)])
 RECORDED = _any_of(settings.targets_of_kind(config, "recorded"))
 SAMPLING = {**config["measure"], "seed": config["seed"]}
 RUN_OPTIONS = {**config["run"], "seed": config["seed"]}
@@ -52,6 +60,7 @@ RUNNING_DYNAMIC = {
     "seed": config["seed"],
 }
 SESSION_SCHEDULERS = settings.schedulers_of_kind(config, "host")
+CHIP_SCHEDULERS = [name for name in SESSION_SCHEDULERS if name in settings.WHOLE_CHIP]
 # where a chip cannot be used whole
 PLACED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
 NETWORKS = _any_of(config["networks"])
@@ -182,6 +191,25 @@ def target_layer_sidecars(wildcards):
         target=wildcards.target,
         network=names,
         form=["json"],
+    )
+
+
+def variant_tables(wildcards):
+    names = variants.variants_of(config, wildcards.target)
+    stems = ["layer_results", "transition_results", "emc_results"]
+    return [file for name in names for stem in stems for file in table_of(name, stem)]
+
+
+def variant_models(wildcards):
+    return expand("results/{variant}/contention.json", variant=variants.variants_of(config, wildcards.target))
+
+
+def variant_schedules(wildcards):
+    return expand(
+        "results/{variant}/schedules/{workload}/{scheduler}.json",
+        variant=variants.variants_of(config, wildcards.target),
+        workload=[wildcards.workload],
+        scheduler=PLACED_SCHEDULERS,
     )
 
 
@@ -350,6 +378,11 @@ def asked_dynamic(target):
 
         def refuse(wildcards):
             with exit_on_input_error():
+                if listed := variants.variants_of(config, target):
+                    raise InputError(
+                        f"dynamic: target {target!r} chooses among variants, and what runs cannot change from one to "
+                        f"another; ask for it on one of them (--config target=NAME): {', '.join(listed)}"
+                    )
                 raise InputError(f"dynamic: target {target!r} has none of the workloads under dynamic.workloads")
 
         return refuse
@@ -404,6 +437,8 @@ def measured(target, what):
 
     def refuse(wildcards):
         able = [name for kind in kinds for name in settings.targets_of_kind(config, kind)]
+        if what == "dynamic":
+            able = [name for name in able if name not in _CHOOSING]
         with exit_on_input_error():
             raise InputError(
                 f"{what}: target {target!r} is of kind {_kind(target)}: {LACKS[_kind(target)]}; choose one of kind "

@@ -9,7 +9,7 @@ rule characterise:
     log:
         "results/{target}/logs/contention.log",
     wildcard_constraints:
-        target=SESSIONS,
+        target=PROFILED,
     conda:
         session_environment
     threads: workflow.cores

@@ -11,7 +11,7 @@ rule run_dynamic:
     log:
         "results/{target}/logs/dynamic/{workload}.log",
     wildcard_constraints:
-        target=SESSIONS,
+        target=PROFILED,
         workload=DYNAMIC,
     conda:
         session_environment
@@ -48,7 +48,7 @@ rule draw_dynamic:
     benchmark:
         "results/{target}/benchmarks/figures/dynamic/{workload}.jsonl"
     wildcard_constraints:
-        target=SESSIONS,
+        target=PROFILED,
         workload=DYNAMIC,
     conda:
         "../envs/host.yaml"

@@ -11,7 +11,7 @@ rule profile_emc:
     log:
         "results/{target}/logs/emc_results.log",
     wildcard_constraints:
-        target=SESSIONS,
+        target=PROFILED,
     conda:
         session_environment
     threads: workflow.cores

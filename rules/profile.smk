@@ -8,7 +8,7 @@ rule profile_layers:
     log:
         "results/{target}/logs/layer/{network}.log",
     wildcard_constraints:
-        target=SESSIONS,
+        target=PROFILED,
     conda:
         session_environment
     threads: workflow.cores
@@ -38,7 +38,7 @@ rule merge_layers:
     benchmark:
         "results/{target}/benchmarks/layer_results.jsonl"
     wildcard_constraints:
-        target=RUNNING,
+        target=f"{PROFILED}|{JETSON}",
     conda:
         "../envs/host.yaml"
     params:
@@ -61,7 +61,7 @@ rule profile_transitions:
     log:
         "results/{target}/logs/transition_results.log",
     wildcard_constraints:
-        target=SESSIONS,
+        target=PROFILED,
     conda:
         session_environment
     threads: workflow.cores

@@ -17,7 +17,7 @@ rule schedule:
     benchmark:
         "results/{target}/benchmarks/schedules/{workload}.jsonl"
     wildcard_constraints:
-        target=SESSIONS,
+        target=ALONE,
     conda:
         "../envs/host.yaml"
     params:

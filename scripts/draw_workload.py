@@ -11,10 +11,10 @@ with job_log(snakemake.log[0]) as log:
 
     workload = Workload.from_dict(snakemake.params.workload, "config.yaml")
     tables = (Path(snakemake.input[name]) for name in ("layers", "transitions", "emc", "contention"))
-    problem = Problem.from_files(*tables, workload)
+    problems = Problem.by_target(*tables, workload, snakemake.wildcards.target)
     schedules = list(map(Path, snakemake.input.schedules))
     run = Path(snakemake.input.run) if snakemake.input.get("run") else None  # recorded targets have none
     log.info("timelines: %s: %d schedules", workload.name, len(schedules))
-    draw_timelines(problem, schedules, run, Path(snakemake.output.timelines))
+    draw_timelines(problems, schedules, run, Path(snakemake.output.timelines))
     for schedule, trace in zip(schedules, map(Path, snakemake.output.traces), strict=True):
-        write_trace(problem, schedule, run, trace)
+        write_trace(problems, schedule, run, trace)

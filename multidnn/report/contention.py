@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from multidnn.errors import InputError
 from multidnn.files import read_json
 from multidnn.report import style
+from multidnn.report.splits import splits_of
 from multidnn.schedule.slowdown import Slowdown
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _curves(axes: "Axes", grid: Slowdown, colormap: matplotlib.colors.Colormap, 
 
 
 def draw_contention(contention_json: Path, out: Path) -> None:
-    """Draw the slowdown grid of contention.json (docs/formats.md), one panel per accelerator.
+    """Draw the slowdown grid of contention.json (docs/formats.md), one panel per accelerator, one row per split.
 
     Lines are the model, coloured by the demand of the group itself (GB/s). Where the file has the measured
     co-runs, they are drawn on top: dots entered the fit (`samples`: accelerator -> [own, external, slowdown]), diamonds
@@ -94,9 +95,11 @@ def draw_contention(contention_json: Path, out: Path) -> None:
     top = max([1e-9, *(max(grid.demand) for grid in accelerators.values())])
     # the yellow end of the map is too pale for a line on white
     colormap = matplotlib.colormaps[style.SEQUENTIAL]
-    with style.canvas(out, 3.0, "Slowdown under external memory demand") as figure:
-        panels = figure.subplots(1, len(accelerators), squeeze=False, sharey=True)[0]
-        for axes, (name, grid) in zip(panels, accelerators.items(), strict=True):
+    splits = list(splits_of(contention_json, list(accelerators)).values())
+    with style.canvas(out, 0.6 + 2.4 * len(splits), "Slowdown under external memory demand") as figure:
+        panels = style.panels(figure, splits)
+        for name, axes in panels.items():
+            grid = accelerators[name]
             style.grid(axes, "both")
             _curves(axes, grid, colormap, top)
             for accelerator, held_out, demand, external, slowdown in co_runs:
@@ -114,14 +117,16 @@ def draw_contention(contention_json: Path, out: Path) -> None:
             axes.set_title(name)
             axes.set_xlabel("demand of the others (GB/s)")
             axes.set_xlim(left=0)
-        panels[0].set_ylabel("slowdown (×)")
-        low, high = panels[0].get_ylim()
-        panels[0].set_ylim(min(low, 0.98), max(high, 1.1))
+        for split in splits:
+            panels[split[0]].set_ylabel("slowdown (×)")
+        first = next(iter(panels.values()))
+        low, high = first.get_ylim()
+        first.set_ylim(min(low, 0.98), max(high, 1.1))
         scale = matplotlib.cm.ScalarMappable(
             matplotlib.colors.Normalize(0, top),
             matplotlib.colors.ListedColormap(colormap(0.92 * np.linspace(0, 1, 256))),
         )
-        figure.colorbar(scale, ax=list(panels), label="own demand (GB/s)", pad=0.02)
+        figure.colorbar(scale, ax=list(panels.values()), label="own demand (GB/s)", pad=0.02)
         handles = [Line2D([], [], color=style.MUTED, marker="o", markersize=2.2, label="model")]
         for marker, label, held_out in (("o", "co-run", False), ("D", "held-out co-run", True)):
             if any(co_run[1] == held_out for co_run in co_runs):

@@ -15,6 +15,7 @@ from multidnn.errors import InputError
 from multidnn.files import read_json
 from multidnn.report import style
 from multidnn.report.selection import chosen_networks
+from multidnn.report.splits import splits_of
 
 # inputs (H x W) of the characterisation convolutions: 64 channels in and out, stride 1, pad 1
 SIZES = ("224×112", "112×112", "112×56", "56×56", "56×28")
@@ -32,7 +33,7 @@ def _peak(emc_csv: Path) -> tuple[float | None, str]:
 
 
 def draw_heatmap(emc_csv: Path, out: Path) -> None:
-    """Draw demand of the 25 convolutions, input size by kernel size, one panel per accelerator.
+    """Draw demand of the 25 convolutions, input size by kernel size, one panel per accelerator, one row per split.
 
     Cells show utilisation in percent of the peak (named in the sidecar, below the figure) where the table has it,
     otherwise GB/s. A missing cell stays white with a dash.
@@ -58,9 +59,11 @@ def draw_heatmap(emc_csv: Path, out: Path) -> None:
     high = max(100.0 if percent else 0.0, float(np.nanmax(stacked)))
     peak, source = _peak(emc_csv)
     colormap = matplotlib.colormaps[style.HEAT]
-    with style.canvas(out, 3.1, "Memory demand of the 25 convolutions") as figure:
-        panels = figure.subplots(1, len(accelerators), squeeze=False, sharey=True)[0]
-        for axes, (name, table) in zip(panels, values.items(), strict=True):
+    splits = list(splits_of(Path(emc_csv).with_suffix(".json"), accelerators).values())
+    with style.canvas(out, 0.4 + 2.7 * len(splits), "Memory demand of the 25 convolutions") as figure:
+        panels = style.panels(figure, splits)
+        for name, axes in panels.items():
+            table = values[name]
             image = axes.imshow(table, cmap=colormap, vmin=0, vmax=high, aspect="auto")
             for (y, x), value in np.ndenumerate(table):
                 missing = bool(np.isnan(value))
@@ -73,9 +76,10 @@ def draw_heatmap(emc_csv: Path, out: Path) -> None:
             axes.spines[:].set_visible(False)
             axes.set_xlabel("kernel")
             axes.set_title(name)
-        panels[0].set_ylabel("input (64 channels)")
+        for split in splits:
+            panels[split[0]].set_ylabel("input (64 channels)")
         unit = "utilisation (% of peak)" if percent else "demand (GB/s)"
-        figure.colorbar(image, ax=list(panels), label=unit, shrink=0.9, pad=0.02)
+        figure.colorbar(image, ax=list(panels.values()), label=unit, shrink=0.9, pad=0.02)
         if percent and peak is not None:
             note = textwrap.fill(f"peak {peak:.4g} GB/s" + (f": {source}" if source else ""), 110)
             figure.text(1.0, 0.0, note, ha="right", va="bottom", fontsize=7, color=style.MUTED)
@@ -119,4 +123,4 @@ def draw_demand(emc_csv: Path, out: Path, networks: Sequence[str] | None = None)
             axes.set_ylabel("demand (GB/s)")
         panels[-1].set_xlabel("group" + (f"   (method: {', '.join(methods)})" if methods else ""))
         handles = [Patch(color=colours[name], label=name) for name in accelerators]
-        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+        figure.legend(handles=handles, loc="outside upper right", ncols=style.columns(accelerators))

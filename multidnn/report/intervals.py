@@ -1,12 +1,31 @@
 """Fetches what a timeline figure and a trace show: the simulated timeline of a schedule, and measured segments in lanes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from multidnn.errors import InputError
 from multidnn.report.records import ScheduleRecord, Segment
 from multidnn.schedule import Problem, Schedule, Timeline, evaluate
+
+Problems = Problem | Mapping[str, Problem] | None
+"""What schedules were made from: one problem, or one for each target that a schedule may name (`Problem.by_target`)."""
+
+
+def problem_of(problems: Problems, record: ScheduleRecord) -> Problem | None:
+    """Return what the schedule of `record` was made from; None if that is not given, or it places nothing.
+
+    Raises:
+        InputError: it names a target that has no problem.
+    """
+    if not isinstance(problems, Mapping):
+        return problems
+    if record.placement is not None and record.target not in problems:
+        raise InputError(
+            f"{record.path}: target: found {record.target!r}, expected {' or '.join(problems)}: the schedule was made "
+            "from other tables, make it again"
+        )
+    return problems.get(record.target)
 
 
 def predicted_timeline(problem: Problem, record: ScheduleRecord) -> Timeline | None:

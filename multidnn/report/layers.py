@@ -9,6 +9,7 @@ import numpy as np
 from multidnn import tables
 from multidnn.report import style
 from multidnn.report.selection import chosen_networks
+from multidnn.report.splits import splits_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +77,8 @@ def _span(first: int | None, last: int | None) -> str:
 def draw_layers(layers_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:
     """Draw one panel per network: median time (ms, bars; one standard deviation, whiskers) per group and accelerator.
 
-    With two accelerators each group carries how many times slower the slower one is, in its colour. A hatched bar is
+    A table that joins splits of a chip has a panel per network and split, on one scale. With two accelerators in a panel
+    each group carries how many times slower the slower one is, in its colour. A hatched bar is
     marked unstable in the table, a cross is a group that the accelerator does not support.
 
     Args:
@@ -91,19 +93,26 @@ def draw_layers(layers_csv: Path, out: Path, networks: Sequence[str] | None = No
     chosen = chosen_networks(layers_csv, (row["network"] for row in rows), networks)
     accelerators = list(dict.fromkeys(row["accelerator"] for row in rows))
     colours = style.colours(accelerators)
-    with style.canvas(out, 0.6 + 1.75 * len(chosen), "Layer group times") as figure:
-        panels = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
-        for axes, network in zip(panels, chosen, strict=True):
-            mine = [row for row in rows if row["network"] == network]
+    splits = splits_of(Path(layers_csv).with_suffix(".json"), accelerators)
+    drawn = [(network, split) for network in chosen for split in splits]
+    with style.canvas(out, 0.6 + 1.75 * len(drawn), "Layer group times") as figure:
+        panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+        highest: dict[str, float] = {}
+        for axes, (network, split) in zip(panels, drawn, strict=True):
+            own = splits[split]
+            mine = [row for row in rows if row["network"] == network and row["accelerator"] in own]
             style.grid(axes)
-            _bars(axes, mine, accelerators, colours)
+            _bars(axes, mine, own, colours)
+            highest[network] = max(highest.get(network, 0.0), axes.get_ylim()[1])
             sums = []
-            for name in accelerators:
+            for name in own:
                 times = [row["median_ms"] for row in mine if row["accelerator"] == name]
                 sums.append(f"{name} {sum(times):.4g} ms" if times and None not in times else f"{name} incomplete")
-            axes.set_title(network)
+            axes.set_title(f"{network}, {split}" if split else network)
             axes.set_title("sum: " + ", ".join(sums), loc="right", fontweight="normal", fontsize=8, color=style.MUTED)
             axes.set_ylabel("median (ms)")
+        for axes, (network, _) in zip(panels, drawn, strict=True):
+            axes.set_ylim(top=highest[network])
         panels[-1].set_xlabel("group (first–last layer)")
         _legend(figure, accelerators, colours, rows)
 
@@ -114,4 +123,6 @@ def _legend(figure: "Figure", accelerators: Sequence[str], colours: dict[str, st
     handles = [Patch(color=colours[name], label=name) for name in accelerators]
     if any(UNSTABLE in (row["reason"] or "") for row in rows):
         handles.append(Patch(facecolor="white", edgecolor=style.MUTED, hatch="////", label="unstable"))
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    figure.legend(
+        handles=handles, loc="outside upper right", ncols=style.columns([str(h.get_label()) for h in handles])
+    )

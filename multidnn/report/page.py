@@ -13,6 +13,7 @@ from multidnn.files import read_json, write_text
 from multidnn.report.conditions import energy_cells, notes, small_print
 from multidnn.report.explanation import read_explanations
 from multidnn.report.records import BASELINES, in_order, signed
+from multidnn.report.splits import gain_sentence, listed, short
 from multidnn.schedule.wording import HEADINGS, MEANINGS
 
 MEANING = {
@@ -41,11 +42,16 @@ def _number(value: float | None) -> str:
 
 
 def _block(
-    rows: list[tables.Row], unstable: Mapping[str, float], binds: bool, energy: Mapping[str, tuple[float | None, str]]
+    rows: list[tables.Row],
+    unstable: Mapping[str, float],
+    binds: bool,
+    energy: Mapping[str, tuple[float | None, str]],
+    splits: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """One dictionary per row with its text cells, its bar as percent of the slowest, and the ratio to the best baseline.
 
-    A prediction that does not bind has no error. `energy`: millijoules and a line on them, by scheduler.
+    A prediction that does not bind has no error. `energy`: millijoules and a line on them, by scheduler. `splits`: which
+    split of the chip a schedule uses, where there are several.
     """
     times = [row["measured_median_ms"] or row["predicted_ms"] for row in rows]
     longest = max((time for time in times if time), default=1.0)
@@ -60,6 +66,7 @@ def _block(
         cells.append(
             {
                 "scheduler": row["scheduler"],
+                "split": splits.get(row["scheduler"], ""),
                 "meaning": MEANING.get(row["scheduler"], ""),
                 "recommended": row["recommended"],
                 "unstable": f"{100 * unstable[row['scheduler']]:.0f} %" if row["scheduler"] in unstable else "",
@@ -96,11 +103,15 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
     for key in ("absent", "recommendations", "prediction_error", "outputs_ok", "instances", "unstable"):
         if key not in sidecar:
             raise InputError(f"{path}: key {key!r} is missing; delete the file to make it again")
+    target = sidecar.get("target")
     workloads = []
     for name in dict.fromkeys([*sidecar["instances"], *(row["workload"] for row in rows)]):
         block = [row for row in rows if row["workload"] == name]
         schedulers = [row["scheduler"] for row in block]
         binds = name not in sidecar.get("not_binding", ())
+        splits = sidecar.get("splits", {}).get(name, {})
+        gain = sidecar.get("gain_over_streams", {}).get(name)
+        fastest = next((row["scheduler"] for row in block if row["recommended"]), "")
         energy = energy_cells(sidecar.get("energy", {}).get(name), schedulers)
         workloads.append(
             {
@@ -110,7 +121,14 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
                 "small": small_print(sidecar, name),
                 "energy": energy is not None,
                 "instances": sidecar["instances"].get(name, {}),
-                "rows": _block(block, sidecar["unstable"].get(name, {}), binds, energy or {}),
+                "rows": _block(
+                    block,
+                    sidecar["unstable"].get(name, {}),
+                    binds,
+                    energy or {},
+                    {scheduler: short(split, target) for scheduler, split in splits.items()},
+                ),
+                "gain": gain_sentence(gain, splits, target, fastest) if gain else "",
                 "explained": read_explanations(schedules / name, schedulers) if schedules else [],
                 "why": sidecar["recommendations"].get(name, ""),
                 "outputs_ok": sidecar["outputs_ok"].get(name),
@@ -125,7 +143,8 @@ def write_page(summary_csv: Path, out: Path, schedules: Path | None = None) -> N
         lstrip_blocks=True,
     )
     text = environment.get_template("summary.html").render(
-        target=sidecar.get("target"),
+        target=target,
+        splits=listed(sidecar.get("environment", {}), target) if sidecar.get("splits") else {},
         workloads=workloads,
         measured=any(row["measured_median_ms"] is not None for row in rows),
         error=sidecar["prediction_error"],

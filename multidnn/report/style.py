@@ -1,5 +1,6 @@
 """One look for every figure: sizes, fonts, a colour-blind-safe palette, and saving without global state."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,11 @@ from multidnn.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito, "Color Universal Design" (2008), darkest first; black and yellow are left out (text, too pale on white)
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# Okabe and Ito, "Color Universal Design" (2008), darkest first; black and yellow are left out (text, too pale on white);
+# then four of Paul Tol's muted scheme (2021), for the accelerators of several splits
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933", "#DDCC77",
+)  # fmt: skip
 INK = "#222222"
 MUTED = "#6B6B6B"
 GRID = "#DDDDDD"
@@ -79,9 +83,30 @@ def canvas(out: Path, height: float, title: str, width: float = WIDTH) -> Iterat
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """Return one colour per name, in order of first appearance; the palette repeats after six names."""
+    """Return one colour per name, in order of first appearance; the palette repeats after ten names."""
     unique = list(dict.fromkeys(names))
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(unique)}
+
+
+def columns(labels: Sequence[str]) -> int:
+    """Return how many columns a legend of `labels` may have to fit into the width of a figure."""
+    # inches of a marker with its gaps, and of a letter at the legend's size
+    widest = 0.5 + 0.068 * max(map(len, labels))
+    return max(1, min(len(labels), int(WIDTH / widest)))
+
+
+def panels(figure: Figure, rows: Sequence[Sequence[str]]) -> dict[str, "Axes"]:
+    """Return a panel per name, in rows that fill the width of `figure` each, all on one vertical scale."""
+    made: dict[str, Axes] = {}
+    grid = figure.add_gridspec(len(rows), math.lcm(*map(len, rows)))
+    for number, names in enumerate(rows):
+        span = grid.ncols // len(names)
+        for place, name in enumerate(names):
+            cell = grid[number, place * span : (place + 1) * span]
+            made[name] = figure.add_subplot(cell, sharey=next(iter(made.values()), None))
+            # inner panels have the scale of the one on the left
+            made[name].tick_params(labelleft=place == 0)
+    return made
 
 
 def grid(axes: "Axes", axis: str = "y") -> None:

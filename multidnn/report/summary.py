@@ -14,6 +14,7 @@ from multidnn.measure.sampling import UNSTABLE_SPREAD, Statistics
 from multidnn.report.advice import recommendation
 from multidnn.report.conditions import randomly_calibrated
 from multidnn.report.records import BASELINES, Run, ScheduleRecord, in_order, read_run, read_schedule
+from multidnn.report.splits import chosen_splits, gain_over_streams
 
 if TYPE_CHECKING:
     from multidnn.schedule.workload import Workload
@@ -137,7 +138,8 @@ def summarise(
         out_csv: the table; the sidecar has its stem and holds the schedulers that are absent with the reason, a
             recommendation per workload with its reason, the prediction error over placed schedules (percent), whether
             outputs agreed, the spread of those schedulers whose samples are unstable, every makespan (ms), the facts
-            under which each workload was run, and what only a board has (`conditions.KEYS`).
+            under which each workload was run, what only a board has (`conditions.KEYS`), and on a target with
+            variants which one each schedule uses and what the gain over streams consists of (`splits`).
         schedulers: by workload, read these only; all files of a workload's folder when None.
         environment: facts about this target and the software that summarises (measure.sidecar), for the sidecar.
 
@@ -168,12 +170,16 @@ def summarise(
         "differing_by_calibration": {},
         "energy": {},
         "start_skew_us": {},
+        "splits": {},
+        "gain_over_streams": {},
     }
     for workload in workloads:
         records = _schedules(
             Path(schedules_dir) / workload.name, workload.name, schedulers[workload.name] if schedulers else None
         )
-        sidecar["target"] = next(iter(records.values())).target
+        # a schedule of a target that chooses among splits names the split
+        chooses = sidecar["environment"].get("target", {})
+        sidecar["target"] = chooses["name"] if chooses.get("splits") else next(iter(records.values())).target
         absent = {name: records[name].absent for name in in_order(set(records)) if records[name].absent is not None}
         present = {name: record for name, record in records.items() if record.absent is None}
         run = read_run(Path(runs_dir) / f"{workload.name}.json") if runs_dir is not None else None
@@ -189,6 +195,11 @@ def summarise(
         sidecar["transitions"][workload.name] = {
             name: record.transitions for name, record in present.items() if record.placement is not None
         }
+        if splits := chosen_splits(present, chooses.get("splits") or ()):
+            sidecar["splits"][workload.name] = splits
+            medians = {row["scheduler"]: row["measured_median_ms"] for row in block if row.get("measured_median_ms")}
+            if gain := gain_over_streams(medians, splits):
+                sidecar["gain_over_streams"][workload.name] = gain
         if run:
             # a run knows its precision, the configuration which networks have calibration data
             facts = {**sidecar["environment"].get("target", {}), **run.target_facts}

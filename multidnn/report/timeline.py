@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from multidnn.errors import InputError
 from multidnn.report import style
-from multidnn.report.intervals import handovers, lanes, predicted_timeline, segments_of
+from multidnn.report.intervals import Problems, handovers, lanes, predicted_timeline, problem_of, segments_of
 from multidnn.report.records import (
     Iteration,
     Run,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from multidnn.schedule import Activity, Problem, Timeline
+    from multidnn.schedule import Activity, Timeline
 
 LANE = 0.24  # inches per lane
 BAR = 0.62  # of a lane
@@ -40,7 +40,7 @@ FELT = 1.005  # a slowdown below this is not worth ink
 class _Row:
     """One scheduler: its predicted timeline and its median iteration, either may be missing.
 
-    `binds`: the run enforced the turns that the prediction assumes.
+    `binds`: the run enforced the turns that the prediction assumes. `split`: the variant of the target that it uses.
     """
 
     record: ScheduleRecord
@@ -49,6 +49,7 @@ class _Row:
     accelerators: Sequence[str]
     binds: bool
     source: str
+    split: str = ""
 
     @property
     def predicted(self) -> list[tuple[str, list[Segment]]]:
@@ -66,7 +67,7 @@ class _Row:
 
     @property
     def title(self) -> str:
-        parts = []
+        parts = [f"on {self.split}"] if self.split else []
         if self.record.makespan_ms is not None:
             parts.append(f"predicted {self.record.makespan_ms:.4g} ms{'' if self.binds else ' (not binding)'}")
         if self.iteration:
@@ -76,9 +77,10 @@ class _Row:
         return ", ".join(parts)
 
 
-def _rows(problem: "Problem | None", records: Sequence[ScheduleRecord], run: Run | None) -> list[_Row]:
+def _rows(problems: Problems, records: Sequence[ScheduleRecord], run: Run | None) -> list[_Row]:
     rows = []
     for record in records:
+        problem = problem_of(problems, record)
         timeline = predicted_timeline(problem, record) if problem else None
         iteration = run.median_iteration(record.scheduler) if run else None
         if problem:
@@ -87,7 +89,9 @@ def _rows(problem: "Problem | None", records: Sequence[ScheduleRecord], run: Run
             accelerators = list(dict.fromkeys(name for groups in (record.placement or {}).values() for name in groups))
         if timeline or iteration:
             binds, source = (run.prediction_binds, run.source) if run else (True, "measured")
-            rows.append(_Row(record, timeline, iteration, accelerators, binds, source))
+            several = isinstance(problems, Mapping) and len(problems) > 1
+            split = record.target if several and record.placement is not None else ""
+            rows.append(_Row(record, timeline, iteration, accelerators, binds, source, split))
     return rows
 
 
@@ -222,7 +226,7 @@ def _legend(figure: "Figure", instances: Mapping[str, str], holds: bool, moves: 
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 5))
 
 
-def draw_timelines(problem: "Problem | None", schedule_paths: Sequence[Path], run_path: Path | None, out: Path) -> None:
+def draw_timelines(problem: Problems, schedule_paths: Sequence[Path], run_path: Path | None, out: Path) -> None:
     """Draw one row per scheduler, all on one time axis (ms from the common start).
 
     Predicted: each group (its number inside), holds hatched, a strip below a group that is slowed down (mean factor).
@@ -231,7 +235,7 @@ def draw_timelines(problem: "Problem | None", schedule_paths: Sequence[Path], ru
     between accelerators ("gpu+dla0") has a lane of its own.
 
     Args:
-        problem: what the schedules were made from; None leaves the predicted part out.
+        problem: what the schedules were made from, one problem or one by target; None leaves the predicted part out.
         schedule_paths: schedule files; markers of absent schedulers are skipped.
         run_path: the runs file; None on a target that cannot run.
         out: .svg, .pdf or .png.
@@ -247,7 +251,8 @@ def draw_timelines(problem: "Problem | None", schedule_paths: Sequence[Path], ru
         raise InputError(f"{out}: no schedule has a predicted timeline or a run, so there is no timeline to draw")
     activities = [activity for row in rows if row.timeline for activity in row.timeline.activities]
     segments = [s for row in rows for band in (row.predicted, row.measured) for _, lane in band for s in lane]
-    names = [*(problem.instances if problem else ()), *sorted(segment.instance for segment in segments)]
+    known = next(iter(problem.values()), None) if isinstance(problem, Mapping) else problem
+    names = [*(known.instances if known else ()), *sorted(segment.instance for segment in segments)]
     colours = style.colours(names)
     longest = max(segment.end_ms for segment in segments)
     highest = max((activity.slowdown for activity in activities), default=1.0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from multidnn.errors import InputError
 from multidnn.files import write_json
-from multidnn.report.intervals import handovers, lanes, predicted_timeline, segments_of
+from multidnn.report.intervals import Problems, handovers, lanes, predicted_timeline, problem_of, segments_of
 from multidnn.report.records import Segment, read_run, read_schedule
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _counters(problem: "Problem", timeline: "Timeline") -> list[Event]:
     return events
 
 
-def write_trace(problem: "Problem | None", schedule_path: Path, run_path: Path | None, out: Path) -> None:
+def write_trace(problem: Problems, schedule_path: Path, run_path: Path | None, out: Path) -> None:
     """Write the trace of one schedule (times in microseconds from the common start).
 
     Predicted, process 1: segments, inside them groups and holds, arrows for transitions, counters for external demand
@@ -124,7 +124,7 @@ def write_trace(problem: "Problem | None", schedule_path: Path, run_path: Path |
     the whole chip get a thread each, and so does what is no accelerator of the problem ("gpu+dla0", one engine on both).
 
     Args:
-        problem: what the schedule was made from; None leaves the predicted process out.
+        problem: what the schedule was made from, one problem or one by target; None leaves the predicted process out.
         schedule_path: the schedule file; a marker of an absent scheduler gives a trace without events that says why.
         run_path: the runs file; None on a target that cannot run.
         out: the JSON file.
@@ -133,12 +133,13 @@ def write_trace(problem: "Problem | None", schedule_path: Path, run_path: Path |
         InputError: a file is broken, the schedule was made from other tables, or the run lacks the scheduler.
     """
     record = read_schedule(schedule_path)
-    facts: Event = {"workload": record.workload, "scheduler": record.scheduler}
+    facts: Event = {"workload": record.workload, "target": record.target, "scheduler": record.scheduler}
     events: list[Event] = []
     if record.absent is not None:
         facts["absent"] = record.absent
         write_json(out, {"displayTimeUnit": "ms", "otherData": facts, "traceEvents": events})
         return
+    problem = problem_of(problem, record)
     timeline = predicted_timeline(problem, record) if problem else None
     accelerators = list(problem.accelerators) if problem else []
     run = read_run(run_path) if run_path is not None else None

@@ -1,11 +1,14 @@
 """Draws what moving to another accelerator costs after every group, in each direction."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from multidnn import tables
 from multidnn.report import style
 from multidnn.report.selection import chosen_networks
+
+OUT, IN = "out (source holds)", "in (destination holds)"
 
 
 def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] | None = None) -> None:
@@ -28,7 +31,9 @@ def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] |
     directions = list(dict.fromkeys((row["source"], row["destination"]) for row in rows))
     colours = style.colours([f"{source} → {destination}" for source, destination in directions])
     width = 0.8 / max(len(directions), 1)
-    with style.canvas(out, 0.6 + 1.6 * len(chosen), "Transition costs") as figure:
+    shown = [*colours, OUT, IN]
+    lines = math.ceil(len(shown) / style.columns(shown))
+    with style.canvas(out, 0.4 + 0.2 * lines + 1.6 * len(chosen), "Transition costs") as figure:
         panels = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
         for axes, network in zip(panels, chosen, strict=True):
             mine = [row for row in rows if row["network"] == network]
@@ -60,10 +65,10 @@ def draw_transitions(transitions_csv: Path, out: Path, networks: Sequence[str] |
         panels[-1].set_xlabel("after group (bytes handed over)")
         handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
         handles += [
-            Patch(color=style.MUTED, label="out (source holds)"),
-            Patch(color=style.MUTED, alpha=0.45, label="in (destination holds)"),
+            Patch(color=style.MUTED, label=OUT),
+            Patch(color=style.MUTED, alpha=0.45, label=IN),
         ]
-        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+        figure.legend(handles=handles, loc="outside upper right", ncols=style.columns(shown))
 
 
 def _cut_label(cut: int, size: int | None) -> str:

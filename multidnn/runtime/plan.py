@@ -52,15 +52,21 @@ def make_plan(
     workload: Workload,
     networks: Mapping[str, ExportedNetwork],
     accelerators: tuple[str, ...],
+    splits: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
     """Return the plan of `schedule` for instances of `networks` (instance name to network).
 
+    Args:
+        splits: which of `accelerators` may run at once (`Target.splits`); all of them if None.
+
     Raises:
-        InputError: the schedule does not fit the workload, the networks or the accelerators, or its order deadlocks.
+        InputError: the schedule does not fit the workload, the networks or the accelerators, its order deadlocks, or it
+            mixes accelerators of two splits.
     """
     if schedule.workload != workload.name:
         raise InputError(f"a schedule of workload {schedule.workload!r} cannot run workload {workload.name!r}")
     if schedule.order is not None:
+        _require_one_split(schedule, schedule.order, splits or {})
         return _placed_plan(schedule, schedule.order, workload, networks, accelerators)
     if schedule.scheduler in _CHIP_SCHEDULERS:
         return _chip_plan(schedule, workload, networks)
@@ -68,6 +74,20 @@ def make_plan(
         f"schedule {schedule.scheduler!r} of workload {workload.name!r}: order is null, which only "
         f"{' and '.join(_CHIP_SCHEDULERS)} may have"
     )
+
+
+def _require_one_split(schedule: Schedule, order: Mapping[str, object], splits: Mapping[str, Collection[str]]) -> None:
+    used = {
+        split: [name for name in names if order.get(name)]
+        for split, names in splits.items()
+        if any(order.get(name) for name in names)
+    }
+    if len(used) > 1:
+        found = " and ".join(f"{', '.join(names)} of split {split!r}" for split, names in used.items())
+        raise InputError(
+            f"schedule {schedule.scheduler!r} of workload {schedule.workload!r} uses accelerators of {len(used)} splits, "
+            f"{found}; they share what they run on and cannot run at once, so a schedule uses one split"
+        )
 
 
 def _chip_plan(schedule: Schedule, workload: Workload, networks: Mapping[str, ExportedNetwork]) -> Plan:

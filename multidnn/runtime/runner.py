@@ -56,7 +56,7 @@ class Runner:
         for schedule in schedules:
             if schedule.scheduler in self._plans:
                 raise InputError(f"workload {workload.name!r}: two schedules of scheduler {schedule.scheduler!r}")
-            self._plans[schedule.scheduler] = make_plan(schedule, workload, self.networks, target.accelerators)
+            self._plans[schedule.scheduler] = self._plan(schedule, workload)
         chip: dict[str, str] = {}
         if any(not plan.spin for plan in self._plans.values()):
             for instance in workload.instances:
@@ -101,7 +101,7 @@ class Runner:
         Raises:
             InputError: the schedule does not fit, or is of the chip used whole; the earlier one stays then.
         """
-        plan = make_plan(schedule, workload or self.workload, self.networks, self._target.accelerators)
+        plan = self._plan(schedule, workload or self.workload)
         if not plan.spin or len(plan.edges) > self._events:
             raise InputError(
                 f"schedule {schedule.scheduler!r} of workload {self.workload.name!r} cannot be added: this takes a "
@@ -124,6 +124,9 @@ class Runner:
     def process_ids(self) -> dict[str, int]:
         """Return the process id of each worker."""
         return self._session.process_ids()
+
+    def _plan(self, schedule: Schedule, workload: Workload) -> Plan:
+        return make_plan(schedule, workload, self.networks, self._target.accelerators, self._target.splits)
 
     def _require_loaded(self, name: str, plan: Plan) -> None:
         for segment in plan.segments:

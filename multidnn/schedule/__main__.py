@@ -10,10 +10,11 @@ from multidnn.files import read_json, require_writable
 from multidnn.schedule import wording
 from multidnn.schedule.alternative import with_alternatives
 from multidnn.schedule.explanation import explained
-from multidnn.schedule.problem import Problem
+from multidnn.schedule.problem import Problem, read_variants
 from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
 from multidnn.schedule.solving import SCHEDULERS, SEARCHED, require_scheduler, solve
 from multidnn.schedule.timeline import simulate
+from multidnn.schedule.variants import variant_of
 from multidnn.schedule.workload import Workload
 
 
@@ -59,8 +60,10 @@ def _run(options: argparse.Namespace) -> None:
     workload = Workload.read(options.workload)
     if options.objective is not None:
         workload = workload.with_objective(options.objective)
-    problem = Problem.from_files(options.layers, options.transitions, options.emc, options.contention, workload)
-    target = options.target or options.layers.resolve().parent.name
+    variant = _given_variant(options.contention, options.schedule) if given else None
+    tables = (options.layers, options.transitions, options.emc, options.contention)
+    problem = Problem.from_files(*tables, workload, variant)
+    target = options.target or variant or options.layers.resolve().parent.name
     if given:
         schedule = evaluate_given(problem, options.schedule, options.max_transitions, target)
     elif options.scheduler == "dynamic":
@@ -83,6 +86,18 @@ def _run(options: argparse.Namespace) -> None:
     )
     if options.explain:
         _explain(problem, schedule, options)
+
+
+def _given_variant(contention: Path, schedule: Path) -> str | None:
+    """The variant of joined tables that a given schedule is for; None where the tables join none."""
+    variants = read_variants(contention)
+    if not variants:
+        return None
+    placement = read_json(schedule).get("placement")
+    listed = placement.values() if isinstance(placement, dict) else ()
+    # anything else in it is looked at later
+    used = [name for groups in listed if isinstance(groups, list) for name in groups if isinstance(name, str)]
+    return variant_of(variants, used, f"{schedule}: placement")
 
 
 def _dynamic(problem: Problem, target: str, options: argparse.Namespace) -> Schedule:

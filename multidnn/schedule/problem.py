@@ -63,30 +63,85 @@ class Problem:
         return replace(self, workload=self.workload.with_objective(objective))
 
     @classmethod
-    def from_files(cls, layers: Path, transitions: Path, emc: Path, contention: Path, workload: Workload) -> "Problem":
+    def from_files(
+        cls,
+        layers: Path,
+        transitions: Path,
+        emc: Path,
+        contention: Path,
+        workload: Workload,
+        variant: str | None = None,
+    ) -> "Problem":
         """Read the tables of docs/formats.md and keep what `workload` needs.
+
+        Args:
+            variant: of tables that join variants (splits of one chip), the one whose accelerators are meant.
 
         Raises:
             InputError: a file cannot be read, a row, demand or slowdown grid that is needed is missing or not
-                allowed, or a group has no accelerator; the message names the file and the row.
+                allowed, a group has no accelerator, or the tables join variants and none is named; the message names
+                the file and the row.
         """
         layer_rows = tables.read(layers, tables.LAYERS)
+        own = _of_variant(contention, variant)
         transition_rows = tables.read(transitions, tables.TRANSITIONS)
         emc_rows = tables.read(emc, tables.EMC)
         require_times(layers, layer_rows, "median_ms")
         require_times(transitions, transition_rows, "out_ms", "in_ms")
-        accelerators = tuple(dict.fromkeys(row["accelerator"] for row in layer_rows))
+        mine = [row for row in layer_rows if own is None or row["accelerator"] in own]
+        accelerators = tuple(dict.fromkeys(row["accelerator"] for row in mine))
         demands = {(row["name"], row["group"], row["accelerator"]): row["demand_gb_s"] for row in emc_rows}
         holds = {
             (row["network"], row["after_group"], row["source"], row["destination"]): (row["out_ms"], row["in_ms"])
             for row in transition_rows
         }
-        _require_networks(workload, layers, layer_rows, transitions, transition_rows, emc, emc_rows)
+        _require_networks(workload, layers, mine, transitions, transition_rows, emc, emc_rows)
         networks = {}
         for network in workload.networks:
             groups = _groups(network, accelerators, layer_rows, layers, demands, emc)
             networks[network] = NetworkCosts(groups, _transitions(network, accelerators, groups, holds, transitions))
         return cls(workload, accelerators, networks, read_contention(contention, accelerators))
+
+    @classmethod
+    def by_target(
+        cls, layers: Path, transitions: Path, emc: Path, contention: Path, workload: Workload, target: str
+    ) -> dict[str, "Problem"]:
+        """Return the problem by what a schedule made from these tables of `target` names as its target: `target`, or
+        each variant where the tables join variants. See `from_files`."""
+        files = (layers, transitions, emc, contention, workload)
+        variants = read_variants(contention)
+        if not variants:
+            return {target: cls.from_files(*files)}
+        return {variant: cls.from_files(*files, variant) for variant in variants}
+
+
+def read_variants(contention: Path) -> dict[str, tuple[str, ...]]:
+    """Return the accelerators by variant of a contention.json that joins variants; empty for any other."""
+    variants = read_json(contention).get("variants", {})
+    if not isinstance(variants, dict) or not all(
+        isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+        for names in variants.values()
+    ):
+        raise InputError(f"{contention}: variants: expected a mapping of names to lists of accelerators")
+    return {name: tuple(names) for name, names in variants.items()}
+
+
+def _of_variant(contention: Path, variant: str | None) -> tuple[str, ...] | None:
+    """The accelerators of `variant`; None for tables of one split."""
+    variants = read_variants(contention)
+    if variant is None and not variants:
+        return None
+    listed = ", ".join(f"{name} ({', '.join(names)})" for name, names in variants.items())
+    if variant is None:
+        raise InputError(
+            f"{contention}: these tables join variants of one chip, {listed}, whose accelerators never run together; "
+            "schedule on the tables of one of them, in its own folder of results"
+        )
+    if variant not in variants:
+        raise InputError(
+            f"{contention}: there is no variant {variant!r}, found {listed or 'none'}" + suggestion(variant, variants)
+        )
+    return variants[variant]
 
 
 def read_contention(path: Path, accelerators: tuple[str, ...]) -> tuple[Slowdown, ...]:

@@ -111,6 +111,8 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
             said.append(f"{subject}: none ({answer['absent']}).")
             continue
         text = _answer(content["objective"], content["value"], key, answer, found["time_limit_s"])
+        if answer.get("target") not in (None, content.get("target")):
+            text = f"on {answer['target']}, {text}"
         if key == "second":
             changed = {
                 name: groups for name, groups in answer["placement"].items() if groups != content["placement"][name]

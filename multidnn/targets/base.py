@@ -213,6 +213,14 @@ class Target(Protocol):
         ...
 
     @property
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Which accelerators may run at once, by the name of the split of the chip that they are of.
+
+        Those of two splits share cores or multiprocessors and never run at the same time. Most targets have one split.
+        """
+        ...
+
+    @property
     def chip_runtimes(self) -> tuple[str, ...]:
         """Ways to run a network on the whole chip; empty if its accelerators cannot be joined."""
         ...

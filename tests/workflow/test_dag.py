@@ -172,15 +172,15 @@ def test_one_line_makes_an_onnx_file_a_network(project: Project) -> None:
     [
         (
             ("-n", "--config", "target=recorded", "--", "runs"),
-            r"runs: target 'recorded' is of kind recorded: .*choose one of kind host or cuda or jetson .*: host, cuda, orin$",
+            r"runs: target 'recorded' is of kind recorded: .*choose one of kind host or cuda or jetson .*: host, cuda, cuda-auto, .*, orin$",
         ),
         (
             ("-n", "--config", "target=recorded", "--", "dynamic"),
-            r"dynamic: target 'recorded' is of kind recorded: .*: host, cuda$",
+            r"dynamic: target 'recorded' is of kind recorded: .*: host, cuda, cuda-auto.quarter, .*half, .*thirds$",
         ),
         (
             ("-n", "--config", "target=orin", "--", "whole_results"),
-            r"whole_results: target 'orin' is of kind jetson: its GPU and DLA cannot be joined.*: host, cuda$",
+            r"whole_results: target 'orin' is of kind jetson: its GPU and DLA cannot be joined.*: host, cuda, cuda-auto, .*thirds$",
         ),
         (("-n", "--", "preflight"), r"preflight: target 'host' is of kind host: .*choose one of kind jetson .*: orin$"),
         (("-n", "--config", "target=hosts"), r"--config: target: 'hosts' is not in `targets`.*did you mean 'host'"),

@@ -13,6 +13,7 @@ from typing import Any
 from multidnn.errors import InputError
 from multidnn.targets.cuda.driver import check
 from multidnn.targets.cuda.partitions import Division, divide
+from multidnn.targets.cuda.spec import Size
 
 # CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING and _MAX_POTENTIAL_CLUSTER_SIZE of cuda.h; versions of cuda-bindings
 # name their enumeration differently
@@ -42,7 +43,7 @@ def multiprocessors(device: int) -> tuple[int, int]:
     return int(sm.smCount), max(int(getattr(sm, "smCoscheduledAlignment", 0)), 8)
 
 
-def create(device: int, wanted: Mapping[str, int | None], large_clusters: bool, place: str) -> dict[str, GreenContext]:
+def create(device: int, wanted: Mapping[str, Size], large_clusters: bool, place: str) -> dict[str, GreenContext]:
     """Return a green context per partition of one split; `large_clusters` keeps 16 SMs together rather than 8.
 
     Raises:
@@ -73,7 +74,9 @@ def create(device: int, wanted: Mapping[str, int | None], large_clusters: bool, 
         )
         context = check(driver.cuCtxFromGreenCtx(green), f"reading partition {name}")
         contexts[name] = GreenContext(context, int(stream), int(found.sm.smCount), clusters)
-        if contexts[name].sms < (least := wanted[name] or division.counts[name]):
+        asked = wanted[name]
+        least = asked if isinstance(asked, int) else division.counts[name]
+        if contexts[name].sms < least:
             raise InputError(f"{place}: the driver gave {name} {contexts[name].sms} SMs, not {least}")
     return contexts
 

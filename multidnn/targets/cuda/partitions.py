@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from multidnn.errors import InputError
+from multidnn.targets.cuda.spec import REST, Size
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,21 @@ class Division:
     rest: str | None
 
 
-def divide(wanted: Mapping[str, int | None], total: int, granularity: int, place: str = "partitions") -> Division:
+def divide(wanted: Mapping[str, Size], total: int, granularity: int, place: str = "partitions") -> Division:
     """Return how to divide `total` SMs among partitions that want so many each, None being all that is left.
 
     Each count is rounded up to the granularity. Where that does not fit, the partition that would be rounded up most
-    takes what the others leave, if that is as much as it wants: 32 and 100 of 132 SMs are exactly that.
+    takes what the others leave, if that is as much as it wants: 32 and 100 of 132 SMs are exactly that. Shares are
+    rounded to the nearest unit, but one at least, so that their sum is as well: thirds of 132 are 40, 48 and 44.
 
     Raises:
         InputError: the partitions do not fit on the device.
     """
-    least = {name: granularity if sms is None else sms for name, sms in wanted.items()}
+    dealt_shares = _shares(wanted, total, granularity)
+    least = {
+        name: granularity if sms is None else dealt_shares[name] if isinstance(sms, Fraction) else sms
+        for name, sms in wanted.items()
+    }
     counts = {name: -(-sms // granularity) * granularity for name, sms in least.items()}
     rest = next((name for name, sms in wanted.items() if sms is None), None)
     if rest is None and sum(counts.values()) > total:
@@ -41,7 +48,7 @@ def divide(wanted: Mapping[str, int | None], total: int, granularity: int, place
     if rest is not None:
         counts[rest] = total - sum(count for name, count in counts.items() if name != rest)
         if counts[rest] < least[rest]:
-            listing = ", ".join(f"{name}: {'rest' if sms is None else sms}" for name, sms in wanted.items())
+            listing = ", ".join(f"{name}: {_asked(sms)}" for name, sms in wanted.items())
             raise InputError(
                 f"{place}: {listing} do not fit on {total} multiprocessors, which are dealt out in units of "
                 f"{granularity}"
@@ -51,3 +58,21 @@ def divide(wanted: Mapping[str, int | None], total: int, granularity: int, place
     unit = math.gcd(*dealt.values()) if dealt else total
     groups = {name: 0 if name == rest else counts[name] // unit for name in wanted}
     return Division(unit, groups, {name: counts[name] for name in wanted}, rest)
+
+
+def _asked(sms: Size) -> str:
+    return REST if sms is None else f"{float(100 * sms):g}%" if isinstance(sms, Fraction) else str(sms)
+
+
+def _shares(wanted: Mapping[str, Size], total: int, granularity: int) -> dict[str, int]:
+    """The SMs of every partition that wants a share: the difference of its rounded ends, all shares laid side by side."""
+    counts = {}
+    begin, end = 0, Fraction(0)
+    for name, share in wanted.items():
+        if not isinstance(share, Fraction):
+            continue
+        end += share
+        units = max(begin + 1, min(math.floor(end * total / granularity + Fraction(1, 2)), total // granularity))
+        counts[name] = (units - begin) * granularity
+        begin = units
+    return counts

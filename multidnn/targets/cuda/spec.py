@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from multidnn.errors import InputError
@@ -16,12 +17,23 @@ REST = "rest"
 ONLY_SPLIT = "partitions"
 
 
+Size = int | Fraction | None
+"""How many multiprocessors (SMs) a partition asks for: a count, a share of the GPU, or None for all that are left."""
+
+
+def share_of(sms: object) -> Fraction | None:
+    """Return the share of the GPU that ``25%`` and the like ask for, None for anything else."""
+    if not (isinstance(sms, str) and sms.endswith("%") and sms[:-1].isdecimal()):
+        return None
+    return Fraction(int(sms[:-1]), 100)
+
+
 @dataclass(frozen=True)
 class Partition:
-    """One accelerator: how many multiprocessors (SMs) it asks for (None: all that are left), and how it computes."""
+    """One accelerator: its size, and how it computes."""
 
     name: str
-    sms: int | None
+    sms: Size
     precision: Precision
 
 
@@ -93,8 +105,13 @@ def _partitions(place: str, listed: Mapping[str, Any]) -> tuple[Partition, ...]:
         raise InputError(f"{place}: {len(listed)} partitions, expected 1 to {MOST_PARTITIONS}")
     partitions = []
     for name, entry in listed.items():
-        rest = entry.get("sms") == REST
-        sms = None if rest else _natural(f"{place}.{name}", entry, "sms", 0, SMALLEST_PARTITION)
+        share = share_of(entry.get("sms"))
+        if entry.get("sms") == REST:
+            sms: Size = None
+        elif share is not None and 0 < share < 1:
+            sms = share
+        else:
+            sms = _natural(f"{place}.{name}", entry, "sms", 0, SMALLEST_PARTITION)
         precision = entry.get("precision", "fp32")
         if precision not in PRECISIONS:
             raise InputError(f"{place}.{name}: precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")

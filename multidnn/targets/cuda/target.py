@@ -27,7 +27,8 @@ class CudaTarget:
     may overlap: splits never run at the same time, as each schedule uses partitions of one of them. So profile each
     split by itself (`split(name)` returns a target of it alone: transitions and co-runs are only within a split), solve
     each on its own tables, and give all schedules to one `Runner` on the target with all splits, which interleaves
-    them. `Runner` names schedules by their scheduler, so schedules of one scheduler on two splits need two names.
+    them and refuses one that mixes splits. `Runner` names schedules by their scheduler, so schedules of one scheduler
+    on two splits need two names.
 
     Args:
         name: key of the target in config.yaml.
@@ -51,6 +52,11 @@ class CudaTarget:
     def accelerators(self) -> tuple[str, ...]:
         """Names of the partitions of every split, in the order of the configuration."""
         return tuple(partition.name for partition in self.spec.partitions)
+
+    @property
+    def splits(self) -> dict[str, tuple[str, ...]]:
+        """See `Target.splits`."""
+        return {name: tuple(partition.name for partition in split) for name, split in self.spec.splits.items()}
 
     @property
     def chip_runtimes(self) -> tuple[str, ...]:
@@ -103,7 +109,7 @@ class CudaTarget:
                 }
                 for name, lane in device.lanes.items()
             },
-            "splits": {split: [p.name for p in partitions] for split, partitions in self.spec.splits.items()},
+            "splits": {split: list(names) for split, names in self.splits.items()},
             "processor": properties.name,
             "sms": device.total_sms,
             "sm_granularity": device.granularity,

@@ -6,22 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.host.bandwidth import find_counter
 from multidnn.targets.host.cores import assign_cores, available_cores
 from multidnn.targets.host.engines import RUNTIMES, runtime_versions
 from multidnn.targets.host.session import HostSession
 
+# the split of a target that has `accelerators` and no `splits`
+ONLY_SPLIT = "accelerators"
+
 
 class HostTarget:
     """Accelerators are inference runtimes on disjoint cores of this machine.
 
+    Several splits of the cores at once: ``splits: {name: accelerators}`` in place of ``accelerators``. `accelerators`
+    then lists those of all splits, and the cores of two splits may overlap: while a schedule runs on one split, the
+    workers of the others sleep. What is measured of accelerators beside each other is measured on a target of one split.
+
     Args:
         name: key of the target in config.yaml.
-        spec: its value: ``accelerators: {name: {runtime, cores}}``.
+        spec: its value: ``accelerators: {name: {runtime, cores}}`` or ``splits``.
 
     Raises:
-        InputError: more accelerators than cores, or a core claimed twice.
+        InputError: more accelerators than cores, a core claimed twice within a split, or a name used in two splits.
     """
 
     kind = "host"
@@ -33,9 +41,16 @@ class HostTarget:
 
     def __init__(self, name: str, spec: Mapping[str, Any]) -> None:
         self.name = name
-        accelerators = spec["accelerators"]
-        self.cores = assign_cores(name, accelerators, available_cores())
-        self.runtimes = {key: str(value["runtime"]) for key, value in accelerators.items()}
+        split_specs: Mapping[str, Any] = spec.get("splits") or {ONLY_SPLIT: spec["accelerators"]}
+        self.splits = {split: tuple(accelerators) for split, accelerators in split_specs.items()}
+        self.cores: dict[str, tuple[int, ...]] = {}
+        self.runtimes: dict[str, str] = {}
+        for split, accelerators in split_specs.items():
+            if twice := set(accelerators) & set(self.cores):
+                raise InputError(f"target {name!r}: two splits have an accelerator {min(twice)!r}; names must differ")
+            place = name if split == ONLY_SPLIT else f"{name}, {split}"
+            self.cores |= assign_cores(place, accelerators, available_cores())
+            self.runtimes |= {key: str(value["runtime"]) for key, value in accelerators.items()}
 
     @property
     def accelerators(self) -> tuple[str, ...]:
@@ -45,7 +60,7 @@ class HostTarget:
     @property
     def all_cores(self) -> tuple[int, ...]:
         """The cores of all accelerators together: the chip used whole."""
-        return tuple(sorted(core for cores in self.cores.values() for core in cores))
+        return tuple(sorted({core for cores in self.cores.values() for core in cores}))
 
     @property
     def chip_runtimes(self) -> tuple[str, ...]:
@@ -64,6 +79,7 @@ class HostTarget:
             "accelerators": {
                 name: {"runtime": self.runtimes[name], "cores": list(cores)} for name, cores in self.cores.items()
             },
+            "splits": {split: list(names) for split, names in self.splits.items()},
             "runtime_versions": runtime_versions(),
             "processor": _processor(),
             "precision": "fp32",
