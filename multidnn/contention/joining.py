@@ -10,7 +10,7 @@ from multidnn.errors import InputError
 from multidnn.files import read_json
 
 # what the readers of the joined file look for at its top, by accelerator
-_BY_ACCELERATOR = ("traffic_gb_s", "samples", "times_ms")
+_BY_ACCELERATOR = ("traffic_gb_s", "samples", "beside_traffic", "resolution")
 
 
 def join_models(models: Mapping[str, Path], accelerators: Mapping[str, tuple[str, ...]], out_json: Path) -> None:
