@@ -9,7 +9,7 @@ from multidnn.contention.model import write_model
 from multidnn.errors import InputError
 from multidnn.files import read_json
 
-# what the readers of the joined file look for at its top, by accelerator
+# what a file holds by accelerator beside the grids, as `characterise` writes it
 _BY_ACCELERATOR = ("traffic_gb_s", "samples", "beside_traffic", "resolution")
 
 
@@ -45,7 +45,7 @@ def join_models(models: Mapping[str, Path], accelerators: Mapping[str, tuple[str
         held_out,
         {
             "variants": {name: list(names) for name, names in accelerators.items()},
-            **joined,
+            **{key: values for key, values in joined.items() if values},
             "parts": {
                 name: {key: value for key, value in content.items() if key not in kept}
                 for name, content in contents.items()

@@ -74,7 +74,9 @@ def test_the_error_is_over_the_co_runs_of_all(tmp_path: Path) -> None:
     assert (
         list(whole["accelerators"]) == list(whole["samples"]) == [name for names in SPLITS.values() for name in names]
     )
-    assert whole["parts"]["chip.half"]["fitted_to"] == [["alexnet", 0]]
+    assert list(whole["beside_traffic"]) == list(whole["samples"])
+    assert "resolution" not in whole, "what no variant has is not made up"
+    assert whole["parts"]["chip.half"]["sampling"] == {"rounds": 2}
 
 
 def test_nothing_is_scheduled_over_several_splits(tmp_path: Path) -> None:

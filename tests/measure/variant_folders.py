@@ -79,7 +79,8 @@ def write_variant(folder: Path, accelerators: Sequence[str], seed: int, groups: 
             "held_out": held_out,
             "samples": {accelerator: [[10.0, 30.0, 1.2]] for accelerator in accelerators},
             "traffic_gb_s": {accelerator: {"1.0": 30.0} for accelerator in accelerators},
-            "fitted_to": [["alexnet", 0]],
+            "beside_traffic": {accelerator: {"victims": [["alexnet", 0]]} for accelerator in accelerators},
+            "sampling": {"rounds": seed},
             "environment": {"target": {"processor": "a chip"}},
         },
     )
