@@ -10,7 +10,7 @@ from multidnn.errors import InputError
 from multidnn.files import read_json
 
 # what a file holds by accelerator beside the grids, as `characterise` writes it
-_BY_ACCELERATOR = ("traffic_gb_s", "resolution", "samples", "beside_traffic")
+_BY_ACCELERATOR = ("traffic_gb_s", "samples", "beside_traffic", "resolution")
 
 
 def join_models(models: Mapping[str, Path], accelerators: Mapping[str, tuple[str, ...]], out_json: Path) -> None:
