@@ -57,13 +57,31 @@ class Grid:
         return float(own @ np.array(self.slowdown) @ beside)
 
 
-def fit_grid(
-    samples: Sequence[CoRun],
-    demand_axis: Sequence[float],
-    external_axis: Sequence[float],
-    smoothness: float = SMOOTHNESS,
-) -> Grid:
-    """Return the grid on the given axes that fits `samples` best in the sense of weighted least squares.
+@dataclass(frozen=True)
+class Axes:
+    """The axes of a grid, GB/s: `demand` strictly ascending, `external` strictly ascending from 0."""
+
+    demand: tuple[float, ...]
+    external: tuple[float, ...]
+
+    def weights(self, samples: Sequence[CoRun]) -> Array:
+        """Return how much each value of the flattened grid counts for each of `samples`: (samples, demand x external)."""
+        demand, external = np.array(self.demand), np.array(self.external)
+        own = np.array([_weights(demand, s.demand) for s in samples]).reshape(len(samples), len(demand))
+        beside = np.array([_mixture(external, s) for s in samples]).reshape(len(samples), len(external))
+        rows: Array = np.einsum("ni,nj->nij", own, beside).reshape(len(samples), len(demand) * len(external))
+        return rows
+
+
+def fit_grid(samples: Sequence[CoRun], axes: Axes, smoothness: float = SMOOTHNESS) -> Grid:
+    """Return the grid on `axes` that fits `samples` best; see `fit_values`."""
+    wanted, weights = np.array([s.slowdown for s in samples]), np.array([s.weight for s in samples])
+    values = fit_values(axes, axes.weights(samples), wanted, weights, smoothness)
+    return Grid(axes.demand, axes.external, tuple(tuple(map(float, row)) for row in values))
+
+
+def fit_values(axes: Axes, rows: Array, slowdowns: Array, weights: Array, smoothness: float) -> Array:
+    """Return the values of a grid, (demand, external), that fit best in the sense of weighted least squares.
 
     The unknowns are the increments from one external level to the next, all held at zero or above, so that each row
     starts at 1 and never falls; the bilinear model is linear in them, also for a mixture beside the victim, which makes
@@ -71,30 +89,41 @@ def fit_grid(
     small where samples are thin.
 
     Args:
-        demand_axis: strictly ascending, GB/s.
-        external_axis: strictly ascending from 0, GB/s.
+        rows: `axes.weights` of the samples.
+        slowdowns: what they measured.
+        weights: how much each counts.
         smoothness: weight of a second difference against a sample of weight 1.
     """
     from scipy.optimize import nnls
 
-    demand, external = np.asarray(demand_axis, dtype=float), np.asarray(external_axis, dtype=float)
-    rows, columns = len(demand), len(external)
-    if columns == 1:
-        return Grid(tuple(demand), tuple(external), ((1.0,),) * rows)
+    height, width = len(axes.demand), len(axes.external)
+    if width == 1:
+        return np.ones((height, 1))
     # value = 1 + accumulate @ increments, for the flattened grid
-    accumulate = np.kron(np.eye(rows), np.tril(np.ones((columns, columns)))[:, 1:])
-    root = np.sqrt([s.weight for s in samples])
-    own = np.array([_weights(demand, s.demand) for s in samples]).reshape(len(samples), rows)
-    beside = np.array([_mixture(external, s) for s in samples]).reshape(len(samples), columns)
-    measured = np.einsum("ni,nj->nij", own, beside).reshape(len(samples), rows * columns) * root[:, None]
-    smooth = smoothness * np.vstack(
-        [np.kron(_second_differences(demand), np.eye(columns)), np.kron(np.eye(rows), _second_differences(external))]
+    accumulate = np.kron(np.eye(height), np.tril(np.ones((width, width)))[:, 1:])
+    smooth = np.vstack(
+        [
+            np.kron(_second_differences(np.array(axes.demand)), np.eye(width)),
+            np.kron(np.eye(height), _second_differences(np.array(axes.external))),
+        ]
     )
-    design = np.vstack([measured, smooth]) @ accumulate
-    wanted = np.concatenate([root * [s.slowdown - 1 for s in samples], np.zeros(len(smooth))])
-    increments, _ = nnls(design, wanted)
-    values = 1 + (accumulate @ increments).reshape(rows, columns)
-    return Grid(tuple(map(float, demand)), tuple(map(float, external)), tuple(tuple(map(float, row)) for row in values))
+    root = np.sqrt(weights)
+    design = np.vstack([rows * root[:, None], smoothness * smooth]) @ accumulate
+    wanted = np.concatenate([root * (slowdowns - 1), np.zeros(len(smooth))])
+    # as many rows as unknowns say the same as all of them, and are solved sooner
+    triangular, rotated = _condensed(design, wanted)
+    increments, _ = nnls(triangular, rotated)
+    # where samples are thin a slope can lead anywhere, so nothing is slowed more than anything was
+    values: Array = np.clip(1 + (accumulate @ increments).reshape(height, width), 1, np.max(slowdowns, initial=1.0))
+    return values
+
+
+def _condensed(design: Array, wanted: Array) -> tuple[Array, Array]:
+    """Return a square least-squares problem with the same solution (QR)."""
+    if len(design) <= design.shape[1]:
+        return design, wanted
+    q, r = np.linalg.qr(design)
+    return r, q.T @ wanted
 
 
 def fit_samples(samples: Sequence[CoRun], demand_points: int) -> Grid:
@@ -105,7 +134,7 @@ def fit_samples(samples: Sequence[CoRun], demand_points: int) -> Grid:
     if not samples:
         return Grid((0.0,), (0.0,), ((1.0,),))
     demands = np.unique(np.quantile([s.demand for s in samples], np.linspace(0, 1, demand_points)))
-    return fit_grid(samples, demands.tolist(), [0.0, *sorted({s.external for s in samples})])
+    return fit_grid(samples, Axes(tuple(demands.tolist()), (0.0, *sorted({s.external for s in samples}))))
 
 
 def _weights(axis: Array, value: float) -> Array:

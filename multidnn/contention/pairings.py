@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # networks that each network runs beside on each accelerator; of two or more the last is held out
-_LOADS = 4
+_LOADS = 6
 
 
 @dataclass(frozen=True)

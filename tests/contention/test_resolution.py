@@ -56,7 +56,7 @@ def test_the_generator_alone_does_not_know_the_price_of_company() -> None:
     traffic, pairs = measured(launches, rng)
     alone, *_ = fit_validated(traffic, [], rng)
     grid, *_ = fit_validated(traffic, pairs[:9], rng)
-    assert error(grid, pairs[9:]) < 0.5 < 1.5 < error(alone, pairs[9:])
+    assert error(grid, pairs[9:]) < 0.8 < 1.5 < error(alone, pairs[9:])
 
 
 def test_without_co_runs_nothing_slows_down() -> None:
