@@ -90,14 +90,43 @@ def test_peak_traffic_is_a_bandwidth(session: HostSession) -> None:
     assert 1e8 < session.peak_traffic(0.3) < 1e13
 
 
-def test_a_hand_over_is_timed_in_both_directions(session: HostSession) -> None:
+def test_a_hand_over_is_timed_in_both_directions(session: HostSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps: dict[str, Any] = {}
+    receive = session._crew.receive
+
+    def keep(*workers: str, **limits: Any) -> dict[str, Any]:
+        stamps.update(receive(*workers, **limits))
+        return stamps
+
+    monkeypatch.setattr(session._crew, "receive", keep)
     (name,) = session._instances["beta"].groups[0].outputs
     for source, destination in (("ort", "ov"), ("ov", "ort")):
         held, arrival, cold = session.time_transition(source, destination, "beta", name, 12)
         assert len(held) == len(arrival) == len(cold) == 12
         assert min(held) > 0
-        # counted from the end of signalling, before which it may have arrived
         assert min(arrival) >= 0
+        # on one clock, nobody sees a signal before it is begun, nor a second one before the first was read
+        last_read = 0
+        for (begun, done), (received, first, second) in zip(stamps[source], stamps[destination], strict=True):
+            assert last_read < begun < done
+            assert begun < received
+            assert min(first, second) > 0
+            last_read = received + first + second
+
+
+def test_a_hand_over_counts_from_the_end_of_signalling(session: HostSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the last signal is seen before the call that gives it returns: it took no time beyond that call
+    stamps = {
+        "ort": [(1_000_000, 1_030_000), (2_000_000, 2_010_000), (3_000_000, 3_040_000)],
+        "ov": [(1_080_000, 9_000, 2_000), (2_010_000, 2_000, 5_000), (3_015_000, 1_000, 1_000)],
+    }
+    monkeypatch.setattr(session._crew, "send", lambda *command, **arguments: None)
+    monkeypatch.setattr(session._crew, "receive", lambda *workers: {worker: stamps[worker] for worker in workers})
+    (name,) = session._instances["beta"].groups[0].outputs
+    held, arrival, cold = session.time_transition("ort", "ov", "beta", name, 3)
+    assert held == pytest.approx([0.03, 0.01, 0.04])
+    assert arrival == pytest.approx([0.05, 0.0, 0.0])
+    assert cold == pytest.approx([0.007, -0.003, 0.0])
 
 
 def test_requests_are_answered_beside_others_on_the_accelerators(session: HostSession) -> None:
