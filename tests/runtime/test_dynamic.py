@@ -357,7 +357,7 @@ def test_a_program_that_ends_takes_every_process_along(
     assert len(processes) == 3
     time.sleep(0.3)
     program.send_signal(number)
-    _, said = program.communicate(timeout=30)
+    _, said = program.communicate(timeout=120)
     assert program.returncode == code
     if number == signal.SIGINT:
         assert said.splitlines() == ["error: interrupted"]
@@ -472,7 +472,8 @@ def task_of(problem: Problem, number: int = 1, **options: Any) -> Task:
     return Task(number, problem, (first_schedule(problem, 2),), 2, 10.0, **options)
 
 
-def wait_for(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(happened: Callable[[], Any], seconds: float = 200.0) -> Any:
+    """What `happened` gives at last; the solver yields to everything else, so a busy machine keeps it waiting."""
     deadline = time.monotonic() + seconds
     while not (value := happened()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -495,14 +496,15 @@ def test_solver_uses_only_what_nobody_wants(solver_of: Callable[[str], Backgroun
     solver.solve(task_of(pool))
     wait_for(lambda: solver.cpu_s() > before + 0.1)
     solver.pause()
-    time.sleep(0.05)
+    wait_for(lambda: state_of(solver.process_id) == "T")
     still = solver.cpu_s()
     time.sleep(0.3)
     assert solver.cpu_s() == still
     solver.resume()
     wait_for(lambda: solver.cpu_s() > still + 0.05)
     solver.rest()
-    time.sleep(0.1)
+    # this search never sleeps
+    wait_for(lambda: state_of(solver.process_id) == "S")
     resting = solver.cpu_s()
     time.sleep(0.3)
     assert solver.cpu_s() <= resting + 0.02
@@ -546,10 +548,10 @@ def test_a_solver_that_does_not_listen_can_be_ended(
 ) -> None:
     solver = solver_of("deaf")
     solver.solve(task_of(pool))
-    began = time.monotonic()
+    # by itself it would go on for longer than a test may take
     solver.close()
     solver.close()
-    assert time.monotonic() - began < 5
+    assert gone(solver.process_id)
 
 
 ORPHAN = """
@@ -577,9 +579,14 @@ def test_solver_ends_with_its_parent_however_that_ends(state: str) -> None:
 
 def gone(process: int) -> bool:
     """Whether a process has ended, waited for or not."""
+    return state_of(process) in (None, "Z")
+
+
+def state_of(process: int) -> str | None:
+    """R of a process that runs or wants to, S of one that sleeps, T of one that is stopped, None of one that is gone."""
     with suppress(OSError):
-        return ") Z " in Path(f"/proc/{process}/stat").read_text()
-    return True
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return None
 
 
 # the job
