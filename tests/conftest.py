@@ -1,6 +1,7 @@
 """Networks small enough to run in milliseconds, exported as the pipeline does, for every test that needs real models."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,36 @@ layer { name: "relu2" type: "ReLU" bottom: "fc1" top: "fc1" }
 layer { name: "fc2" type: "InnerProduct" bottom: "fc1" top: "fc2" inner_product_param { num_output: 10 } }
 """
 
+# these keep two cores busy for as long as they run, and wait for processes that get what is left: one after another
+BOTH_CORES = (
+    "contention/test_characterise.py",
+    "measure/test_profiles.py",
+    "runtime/test_dynamic.py",
+    "runtime/test_jobs.py",
+    "runtime/test_runner.py",
+    "targets/host/test_crew.py",
+    "targets/host/test_gate.py",
+    "targets/host/test_session.py",
+    "targets/jetson/board/test_board_gate.py",
+    "targets/jetson/standin/test_contention.py",
+    "workflow/test_failure.py",
+)
+# starting Snakemake takes seconds, so these should not be the last to begin
+LONG = ("report/test_paper.py", "workflow/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist what one process runs: each file, whose fixtures are then made once, and `BOTH_CORES` together."""
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        file = item.path.relative_to(tests).as_posix()
+        item.add_marker(pytest.mark.xdist_group("both cores" if file in BOTH_CORES else file))
+        return 0 if file in BOTH_CORES else 1 if file.startswith(LONG) else 2
+
+    items.sort(key=rank)
+
+
 GROUPS = {"alpha": [(0, 1), (2, 3), (4, 4), (5, 7)], "beta": [(0, 1), (2, 4), (5, 5)]}
 
 
@@ -45,6 +76,13 @@ def export_tiny(folder: Path, seed: int = 1) -> dict[str, Path]:
         source.write_text(text, encoding="utf-8")
         export(load(source, seed=seed), GROUPS[name], folder / name)
     return {name: folder / name for name in GROUPS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Whoever starts the tests in the background has them ignore Ctrl-C, and the programs that they start inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -353,11 +353,14 @@ def test_a_program_that_ends_takes_every_process_along(
     command = [sys.executable, "-c", ENDLESS, str(tiny_networks["alpha"].parent), str(tmp_path / "job.log")]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert program.stdout is not None
-    processes = list(map(int, program.stdout.readline().split()))
-    assert len(processes) == 3
-    time.sleep(0.3)
-    program.send_signal(number)
-    _, said = program.communicate(timeout=120)
+    try:
+        processes = list(map(int, program.stdout.readline().split()))
+        assert len(processes) == 3
+        time.sleep(0.3)
+        program.send_signal(number)
+        _, said = program.communicate(timeout=120)
+    finally:
+        program.kill()
     assert program.returncode == code
     if number == signal.SIGINT:
         assert said.splitlines() == ["error: interrupted"]
