@@ -121,6 +121,8 @@ class Checked:
         deadline = time.monotonic() + 200
         self.iterate(*present)
         while self.runner.solving:
+            # three processes at work all the time would show nothing more
+            time.sleep(0.01)
             self.iterate(*present)
             assert time.monotonic() < deadline, "the search goes on and on"
         # what the last answer brought has been taken up by then
