@@ -99,6 +99,10 @@ class Sshd:
             *("-o", f"UserKnownHostsFile={self.folder / known_hosts}", "-o", "GlobalKnownHostsFile=none"),
         ]
 
+    def sessions(self):
+        listener = self.process.pid
+        return set(map(int, Path(f"/proc/{listener}/task/{listener}/children").read_text().split()))
+
     def logins(self):
         return self.log.read_text().count("Accepted publickey")
 
@@ -427,11 +431,11 @@ def test_a_board_that_does_not_come_back_is_told(tmp_path, tmp_path_factory):
 @needs_sshd
 def test_a_link_that_goes_silent_is_noticed(sshd, tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "ALIVE_INTERVAL_S", 1)
+    # what earlier tests connected may still be ending
+    before = sshd.sessions()
     with Board.open(ssh_spec(sshd, tmp_path / "d")) as board:
-        # the server's half of the only connection
-        listener = sshd.process.pid
-        (shell,) = Path(f"/proc/{listener}/task/{listener}/children").read_text().split()
-        shell = int(shell)
+        # the server's half of this connection
+        (shell,) = sshd.sessions() - before
         threading.Timer(0.5, os.kill, (shell, signal.SIGSTOP)).start()
         try:
             with pytest.raises(InputError, match="connection lost during sleep"):
