@@ -52,6 +52,8 @@ BOTH_CORES = (
 LONG = ("report/test_paper.py", "workflow/")
 
 
+# before pytest-xdist reads the marks
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell pytest-xdist what one process runs: each file, whose fixtures are then made once, and `BOTH_CORES` together."""
     tests = Path(__file__).parent

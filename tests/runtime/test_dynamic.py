@@ -24,6 +24,7 @@ from multidnn.runtime.changes import first_schedule, given, joined, left, restri
 from multidnn.runtime.dynamic import DynamicIteration, DynamicRunner
 from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
 from multidnn.schedule import Problem, Schedule, Workload, evaluate, solve
+from multidnn.schedule.compiled.loading import load
 from multidnn.schedule.problem import GroupCost, Infeasible, NetworkCosts
 from multidnn.schedule.slowdown import Slowdown
 from multidnn.targets.host.target import HostTarget
@@ -32,6 +33,12 @@ two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two acc
 
 Reference = Callable[[str, dict[str, Any]], dict[str, Any]]
 GROUPS = {"alpha": 4, "beta": 3, "gamma": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    """No workload should wait, iterating, for its solver to be compiled."""
+    load()
 
 
 def named(search: str) -> str:
