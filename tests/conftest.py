@@ -38,7 +38,6 @@ layer { name: "fc2" type: "InnerProduct" bottom: "fc1" top: "fc2" inner_product_
 BOTH_CORES = (
     "contention/test_characterise.py",
     "measure/test_profiles.py",
-    "runtime/test_dynamic.py",
     "runtime/test_jobs.py",
     "runtime/test_runner.py",
     "targets/host/test_crew.py",
@@ -46,7 +45,9 @@ BOTH_CORES = (
     "targets/host/test_session.py",
     "targets/jetson/board/test_board_gate.py",
     "targets/jetson/standin/test_contention.py",
+    # by now another process has compiled the search
     "workflow/test_failure.py",
+    "runtime/test_dynamic.py",
 )
 # starting Snakemake takes seconds, so these should not be the last to begin
 LONG = ("report/test_paper.py", "workflow/")
@@ -61,7 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         file = item.path.relative_to(tests).as_posix()
         item.add_marker(pytest.mark.xdist_group("both cores" if file in BOTH_CORES else file))
-        return 0 if file in BOTH_CORES else 1 if file.startswith(LONG) else 2
+        if file in BOTH_CORES:
+            return BOTH_CORES.index(file)
+        return len(BOTH_CORES) + (not file.startswith(LONG))
 
     items.sort(key=rank)
 
