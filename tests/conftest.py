@@ -53,20 +53,29 @@ BOTH_CORES = (
 LONG = ("report/test_paper.py", "workflow/")
 
 
-# before pytest-xdist reads the marks
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist what one process runs: each file, whose fixtures are then made once, and `BOTH_CORES` together."""
-    tests = Path(__file__).parent
+    """Begin with `BOTH_CORES`, which one process runs, and with what is long for the other."""
 
     def rank(item: pytest.Item) -> int:
-        file = item.path.relative_to(tests).as_posix()
-        item.add_marker(pytest.mark.xdist_group("both cores" if file in BOTH_CORES else file))
+        file = item.nodeid.partition("::")[0].removeprefix("tests/")
         if file in BOTH_CORES:
             return BOTH_CORES.index(file)
         return len(BOTH_CORES) + (not file.startswith(LONG))
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, whose fixtures are then made once, and one of them all of `BOTH_CORES`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "both cores" if file.removeprefix("tests/") in BOTH_CORES else file
+
+    return Scheduling(config, log)
 
 
 GROUPS = {"alpha": [(0, 1), (2, 3), (4, 4), (5, 7)], "beta": [(0, 1), (2, 4), (5, 5)]}
