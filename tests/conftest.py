@@ -37,11 +37,13 @@ layer { name: "fc2" type: "InnerProduct" bottom: "fc1" top: "fc2" inner_product_
 # these keep two cores busy for as long as they run, and wait for processes that get what is left: one after another
 BOTH_CORES = (
     "contention/test_characterise.py",
+    "measure/test_isolation.py",
     "measure/test_profiles.py",
     "runtime/test_jobs.py",
     "runtime/test_runner.py",
     "targets/host/test_crew.py",
     "targets/host/test_gate.py",
+    "targets/host/test_overlapping_splits.py",
     "targets/host/test_session.py",
     "targets/jetson/board/test_board_gate.py",
     "targets/jetson/standin/test_contention.py",
