@@ -131,12 +131,18 @@ def test_a_hand_over_counts_from_the_end_of_signalling(session: HostSession, mon
 def test_requests_are_answered_beside_others_on_the_accelerators(session: HostSession) -> None:
     assert session.load_whole("ort", "again") is None
     assert session.load_whole("ov", "beta") is None
-    begin = time.perf_counter()
-    served = session.serve(Service("beta", "ov"), [Service("again", "ort")], requests=200, warmup=3)
-    elapsed = time.perf_counter() - begin
-    assert len(served.latency_ms) == 200
-    assert 0 < sum(served.latency_ms) <= 1e3 * served.window_s < 1e3 * elapsed
-    assert served.executions["again"] > 0
+    executions = 0
+    for _ in range(100):
+        begin = time.perf_counter()
+        served = session.serve(Service("beta", "ov"), [Service("again", "ort")], requests=200, warmup=3)
+        elapsed = time.perf_counter() - begin
+        assert len(served.latency_ms) == 200
+        assert 0 < sum(served.latency_ms) <= 1e3 * served.window_s < 1e3 * elapsed
+        executions += served.executions["again"]
+        # its core may be another program's for as long as the requests take, some milliseconds
+        if executions:
+            break
+    assert executions > 0
 
 
 def test_beside_an_urgent_request_others_get_idle_time_only(session: HostSession) -> None:
