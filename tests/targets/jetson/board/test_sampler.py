@@ -46,7 +46,8 @@ def test_a_sampler_that_fails(command: list[str], message: str) -> None:
 
 
 def test_a_sampler_that_ends_meanwhile() -> None:
-    with Sampler(python("print('one')")) as sampler:
+    with Sampler(python("import sys; print('one'); sys.stdin.read()")) as sampler:
+        sampler._process.stdin.close()
         sampler._process.wait(60)
         with pytest.raises(BoardError, match="ended with exit code 0: one"):
             sampler.finish()
