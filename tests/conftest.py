@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,17 @@ def _interruptible() -> None:
     """Whoever starts the tests in the background has them ignore Ctrl-C, and the programs that they start inherit that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """The search is compiled: of processes that begin together one does it, under a lock that all of them see."""
+    from multidnn.schedule.compiled.loading import load
+
+    with pytest.MonkeyPatch.context() as patch:
+        # tests that measure have a directory, and with it locks, of their own
+        patch.setattr(tempfile, "tempdir", None)
+        load()
 
 
 @pytest.fixture(scope="session")

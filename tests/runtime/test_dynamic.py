@@ -24,7 +24,6 @@ from multidnn.runtime.changes import first_schedule, given, joined, left, restri
 from multidnn.runtime.dynamic import DynamicIteration, DynamicRunner
 from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
 from multidnn.schedule import Problem, Schedule, Workload, evaluate, solve
-from multidnn.schedule.compiled.loading import load
 from multidnn.schedule.problem import GroupCost, Infeasible, NetworkCosts
 from multidnn.schedule.slowdown import Slowdown
 from multidnn.targets.host.target import HostTarget
@@ -36,9 +35,8 @@ GROUPS = {"alpha": 4, "beta": 3, "gamma": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compiled() -> None:
+def _compiled(compiled: None) -> None:
     """No workload should wait, iterating, for its solver to be compiled."""
-    load()
 
 
 def named(search: str) -> str:

@@ -2,10 +2,7 @@
 
 import pytest
 
-from multidnn.schedule.compiled.loading import load
-
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled() -> None:
-    """Of processes that begin together one compiles for all."""
-    load()
+def _compiled(compiled: None) -> None:
+    """Here every test has use for it."""

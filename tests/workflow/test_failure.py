@@ -85,7 +85,7 @@ def workers(project: Project) -> set[int]:
 
 
 @pytest.fixture
-def finished(project: Project) -> Iterator[Project]:
+def finished(compiled: None, project: Project) -> Iterator[Project]:
     """A directory in which the workload has been run once."""
     if len(os.sched_getaffinity(0)) < len(ACCELERATORS):
         pytest.skip("needs a core per accelerator")
