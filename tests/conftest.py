@@ -1,6 +1,8 @@
 """Networks small enough to run in milliseconds, exported as the pipeline does, for every test that needs real models."""
 
 import os
+import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,52 @@ layer { name: "relu2" type: "ReLU" bottom: "fc1" top: "fc1" }
 layer { name: "fc2" type: "InnerProduct" bottom: "fc1" top: "fc2" inner_product_param { num_output: 10 } }
 """
 
+# these keep two cores busy for as long as they run, and wait for processes that get what is left: one after another
+BOTH_CORES = (
+    "contention/test_characterise.py",
+    "measure/test_isolation.py",
+    "measure/test_profiles.py",
+    "runtime/test_jobs.py",
+    "runtime/test_runner.py",
+    "targets/host/test_crew.py",
+    "targets/host/test_gate.py",
+    "targets/host/test_overlapping_splits.py",
+    "targets/host/test_session.py",
+    "targets/jetson/board/test_board_gate.py",
+    "targets/jetson/standin/test_contention.py",
+    # by now another process has compiled the search
+    "workflow/test_failure.py",
+    "runtime/test_dynamic.py",
+)
+# starting Snakemake takes seconds, so these should not be the last to begin
+LONG = ("report/test_paper.py", "workflow/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with `BOTH_CORES`, which one process runs, and with what is long for the other."""
+
+    def rank(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0].removeprefix("tests/")
+        if file in BOTH_CORES:
+            return BOTH_CORES.index(file)
+        return len(BOTH_CORES) + (not file.startswith(LONG))
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, whose fixtures are then made once, and one of them all of `BOTH_CORES`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "both cores" if file.removeprefix("tests/") in BOTH_CORES else file
+
+    return Scheduling(config, log)
+
+
 GROUPS = {"alpha": [(0, 1), (2, 3), (4, 4), (5, 7)], "beta": [(0, 1), (2, 4), (5, 5)]}
 
 
@@ -45,6 +93,24 @@ def export_tiny(folder: Path, seed: int = 1) -> dict[str, Path]:
         source.write_text(text, encoding="utf-8")
         export(load(source, seed=seed), GROUPS[name], folder / name)
     return {name: folder / name for name in GROUPS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Whoever starts the tests in the background has them ignore Ctrl-C, and the programs that they start inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """The search is compiled: of processes that begin together one does it, under a lock that all of them see."""
+    from multidnn.schedule.compiled.loading import load
+
+    with pytest.MonkeyPatch.context() as patch:
+        # tests that measure have a directory, and with it locks, of their own
+        patch.setattr(tempfile, "tempdir", None)
+        load()
 
 
 @pytest.fixture(scope="session")

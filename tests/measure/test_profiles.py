@@ -169,7 +169,9 @@ def test_transition_table_has_a_row_per_boundary_and_ordered_pair(
         assert row["out_ms"] == pytest.approx(statistics.median(series["signal_ms"]), rel=1e-5)
         arrival, cold = (statistics.median(series[key]) for key in ("arrival_ms", "cold_read_extra_ms"))
         assert row["in_ms"] == pytest.approx(arrival + max(0.0, cold), rel=1e-5)
-        assert min(series["arrival_ms"]) > 0
+        assert min(series["signal_ms"]) > 0
+        # counted from the end of signalling: zero where the other core saw the signal before that call returned
+        assert min(series["arrival_ms"]) >= 0
 
 
 def test_a_transition_from_or_to_an_unsupported_group_has_no_row(

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from multidnn.errors import InputError
-from multidnn.runtime.background_solver import SEARCH, Answer, BackgroundSolver, Task
+from multidnn.runtime.background_solver import Answer, BackgroundSolver, Task
 from multidnn.runtime.changes import first_schedule, given, joined, left, restricted
 from multidnn.runtime.dynamic import DynamicIteration, DynamicRunner
 from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
@@ -32,7 +32,16 @@ two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two acc
 
 Reference = Callable[[str, dict[str, Any]], dict[str, Any]]
 GROUPS = {"alpha": 4, "beta": 3, "gamma": 1}
-SEARCHES = "tests.runtime.searches"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled(compiled: None) -> None:
+    """No workload should wait, iterating, for its solver to be compiled."""
+
+
+def named(search: str) -> str:
+    """Where the solver's process finds a search of the tests; nobody waits for an answer of the one that never ends."""
+    return f"tests.runtime.{'searches' if search == 'busy_for_ever' else 'prompt_searches'}:{search}"
 
 
 def costs(*rows: tuple[float | None, float | None]) -> NetworkCosts:
@@ -117,6 +126,8 @@ class Checked:
         deadline = time.monotonic() + 200
         self.iterate(*present)
         while self.runner.solving:
+            # three processes at work all the time would show nothing more
+            time.sleep(0.01)
             self.iterate(*present)
             assert time.monotonic() < deadline, "the search goes on and on"
         # what the last answer brought has been taken up by then
@@ -132,8 +143,8 @@ def opened(
 
     def make(search: str, problem: Problem = pool, **options: Any) -> DynamicRunner:
         options = {"absent": ("last",), "max_transitions": 2, **options}
-        search = search if ":" in search else f"{SEARCHES}:{search}"
-        runners.append(DynamicRunner(HostTarget("box", host_spec), problem, tiny_networks, search=search, **options))
+        target = HostTarget("box", host_spec)
+        runners.append(DynamicRunner(target, problem, tiny_networks, search=named(search), **options))
         return runners[-1]
 
     yield make
@@ -353,14 +364,19 @@ def test_a_program_that_ends_takes_every_process_along(
     command = [sys.executable, "-c", ENDLESS, str(tiny_networks["alpha"].parent), str(tmp_path / "job.log")]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert program.stdout is not None
-    processes = list(map(int, program.stdout.readline().split()))
-    assert len(processes) == 3
-    time.sleep(0.3)
-    program.send_signal(number)
-    _, said = program.communicate(timeout=30)
+    try:
+        processes = list(map(int, program.stdout.readline().split()))
+        assert len(processes) == 3
+        time.sleep(0.3)
+        program.send_signal(number)
+        _, said = program.communicate(timeout=120)
+    finally:
+        program.kill()
     assert program.returncode == code
     if number == signal.SIGINT:
-        assert said.splitlines() == ["error: interrupted"]
+        # before it there may be that the search was compiled
+        assert said.splitlines()[-1] == "error: interrupted"
+        assert "Traceback" not in said
     for process in processes:
         wait_for(lambda process=process: gone(process))
 
@@ -458,7 +474,7 @@ def solver_of(children: Callable[[], set[int]]) -> Iterator[Callable[[str], Back
     started: list[BackgroundSolver] = []
 
     def start(search: str) -> BackgroundSolver:
-        started.append(BackgroundSolver(f"{SEARCHES}:{search}"))
+        started.append(BackgroundSolver(named(search)))
         started[-1].wait_ready()
         return started[-1]
 
@@ -472,7 +488,8 @@ def task_of(problem: Problem, number: int = 1, **options: Any) -> Task:
     return Task(number, problem, (first_schedule(problem, 2),), 2, 10.0, **options)
 
 
-def wait_for(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(happened: Callable[[], Any], seconds: float = 200.0) -> Any:
+    """What `happened` gives at last; the solver yields to everything else, so a busy machine keeps it waiting."""
     deadline = time.monotonic() + seconds
     while not (value := happened()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -495,14 +512,15 @@ def test_solver_uses_only_what_nobody_wants(solver_of: Callable[[str], Backgroun
     solver.solve(task_of(pool))
     wait_for(lambda: solver.cpu_s() > before + 0.1)
     solver.pause()
-    time.sleep(0.05)
+    wait_for(lambda: state_of(solver.process_id) == "T")
     still = solver.cpu_s()
     time.sleep(0.3)
     assert solver.cpu_s() == still
     solver.resume()
     wait_for(lambda: solver.cpu_s() > still + 0.05)
     solver.rest()
-    time.sleep(0.1)
+    # this search never sleeps
+    wait_for(lambda: state_of(solver.process_id) == "S")
     resting = solver.cpu_s()
     time.sleep(0.3)
     assert solver.cpu_s() <= resting + 0.02
@@ -537,7 +555,7 @@ def test_a_solver_that_cannot_begin_is_an_error(
     host_spec: dict[str, Any], pool: Problem, tiny_networks: dict[str, Path], children: Callable[[], set[int]]
 ) -> None:
     with pytest.raises(InputError, match=r"the solver's process \d+ ended with exit code 1 before it began"):
-        DynamicRunner(HostTarget("box", host_spec), pool, tiny_networks, search=f"{SEARCHES}:not_there")
+        DynamicRunner(HostTarget("box", host_spec), pool, tiny_networks, search=named("not_there"))
     assert children() == set()
 
 
@@ -546,10 +564,10 @@ def test_a_solver_that_does_not_listen_can_be_ended(
 ) -> None:
     solver = solver_of("deaf")
     solver.solve(task_of(pool))
-    began = time.monotonic()
+    # by itself it would go on for longer than a test may take
     solver.close()
     solver.close()
-    assert time.monotonic() - began < 5
+    assert gone(solver.process_id)
 
 
 ORPHAN = """
@@ -577,9 +595,14 @@ def test_solver_ends_with_its_parent_however_that_ends(state: str) -> None:
 
 def gone(process: int) -> bool:
     """Whether a process has ended, waited for or not."""
+    return state_of(process) in (None, "Z")
+
+
+def state_of(process: int) -> str | None:
+    """R of a process that runs or wants to, S of one that sleeps, T of one that is stopped, None of one that is gone."""
     with suppress(OSError):
-        return ") Z " in Path(f"/proc/{process}/stat").read_text()
-    return True
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return None
 
 
 # the job
@@ -656,7 +679,7 @@ def test_a_solver_lost_during_the_job_is_in_the_file(
 def test_the_real_search_reaches_the_optimum_in_every_phase(
     opened: Callable[..., DynamicRunner], reference: Reference, pool: Problem
 ) -> None:
-    runner = opened(SEARCH)
+    runner = opened("improve")
     run = Checked(runner, reference)
     run.until_solved("alpha", "beta")
     runner.join("last")
@@ -669,4 +692,4 @@ def test_the_real_search_reaches_the_optimum_in_every_phase(
 def use(monkeypatch: pytest.MonkeyPatch, search: str) -> None:
     """Have the job's runner use a search of the tests."""
     defaults = dict(DynamicRunner.__init__.__kwdefaults__ or {})
-    monkeypatch.setattr(DynamicRunner.__init__, "__kwdefaults__", {**defaults, "search": f"{SEARCHES}:{search}"})
+    monkeypatch.setattr(DynamicRunner.__init__, "__kwdefaults__", {**defaults, "search": named(search)})

@@ -4,7 +4,6 @@ import itertools
 import os
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,10 +120,17 @@ def test_schedules_of_the_test_hand_over_in_both_directions(by_name: dict[str, S
 
 
 def test_hand_overs_are_measured_where_an_accelerator_had_to_wait(runner: Runner, trio: Workload) -> None:
-    measured = [s.handover_ms for _ in range(10) for s in runner.run("zigzag").segments if s.handover_ms is not None]
+    measured = 0
+    for _ in range(10):
+        segments = runner.run("zigzag").segments
+        ends = {segment.end_ms for segment in segments}
+        for segment in segments:
+            if segment.handover_ms is not None:
+                measured += 1
+                # counted from the end of a segment that came before
+                assert segment.handover_ms > 0
+                assert any(segment.start_ms - segment.handover_ms == pytest.approx(end, abs=1e-9) for end in ends)
     assert measured
-    # generous: the other process may be off its core on a busy machine
-    assert 0 < np.median(measured) < 20
     alone = runner.run("serial")
     assert all(s.handover_ms is None for s in alone.segments)
 
@@ -251,10 +257,9 @@ def test_a_worker_that_stands_still_does_not_stop_the_run_for_ever(
 
         from multidnn.targets.host import gate
 
-        signal_all, begin = gate.signal, time.monotonic()
+        signal_all = gate.signal
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(gate, "signal", stop_in_the_middle)
             with pytest.raises(InputError, match=r"worker 'ort': waited 1 s for"):
                 runner.run("zigzag")
-        assert time.monotonic() - begin < 20
         assert children() == set()

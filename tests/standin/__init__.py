@@ -158,7 +158,7 @@ def sshd(directory: Path, path: Sequence[Path] = ()) -> Iterator[Server]:
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"sshd ended: {log.read_text()}")

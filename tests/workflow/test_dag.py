@@ -104,9 +104,7 @@ def test_board_without_a_dla_has_nothing_that_moves(project: Project) -> None:
     assert jobs["profile_engines"] == len(config["networks"])
 
 
-def test_what_a_job_does_not_use_does_not_make_it_again(project: Project) -> None:
-    before = project.snakemake("-n", "--config", "target=orin", "--", "all")
-    assert before.returncode == 0
+def test_what_a_job_does_not_use_does_not_make_it_again() -> None:
     from multidnn import config as settings
 
     checked = settings.validate(default_config(), ROOT)
@@ -216,7 +214,7 @@ rule soc_probe:
 
 rule free_probe:
     output: "free/{i}"
-    shell: "date +%s.%N > {output}; sleep 0.4; date +%s.%N >> {output}"
+    shell: "date +%s.%N > {output}; sleep 1.5; date +%s.%N >> {output}"
 """
 
 

@@ -81,7 +81,7 @@ def test_a_run_gives_what_the_network_gives(cpu_target: Open, tiny_networks: dic
             runner.write_inputs(inputs)
             runner.clear_outputs()
             iteration = runner.run(name)
-            assert 0 < iteration.makespan_ms < 1000
+            assert 0 < iteration.makespan_ms < 1e5
             for instance, outputs in runner.outputs().items():
                 for key, expected in reference(tiny_networks[instance], inputs[instance]).items():
                     np.testing.assert_allclose(outputs[key], expected, rtol=1e-4, atol=1e-5)

@@ -122,6 +122,6 @@ def test_peak_traffic_is_that_of_the_best_split(tiny_networks: dict[str, Path]) 
     network = ExportedNetwork.read(tiny_networks["beta"])
     with HostTarget("box", SPEC).open_session({"beta": network}) as session:
         session.load(only={"beta": [0]})
-        assert 1e8 < session.peak_traffic(0.2) < 1e13
+        assert 1e6 < session.peak_traffic(0.2) < 1e13
         # what ran last has ended
         assert session.time("ort", [Timed("beta", 0)], 2)

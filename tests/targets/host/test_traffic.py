@@ -29,3 +29,27 @@ def test_every_byte_that_is_counted_was_copied(threads: int, monkeypatch: pytest
     copied = sum(int(np.count_nonzero(sink == 1)) * 4 for sink in generator._sinks)
     assert moved == 2 * copied > 0
     assert seconds > 0
+
+
+@pytest.mark.parametrize("duty", [1.0, 0.5, 0.2])
+def test_copying_takes_its_share_of_the_time(duty: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+
+    def clock() -> int:
+        nonlocal now
+        now += 10
+        return now
+
+    def copy(part: slice) -> None:
+        nonlocal now
+        now += 100_000
+
+    monkeypatch.setattr(traffic, "block_bytes", lambda: 32 << 20)
+    monkeypatch.setattr(traffic, "perf_counter_ns", clock)
+    generator = TrafficGenerator(1)
+    monkeypatch.setattr(generator, "_copy", copy)
+    laps = iter([False] * 50 + [True])
+    moved, seconds = generator.run(duty, lambda: next(laps))
+    assert moved == 51 * 2 * 2**20
+    # it does not rest after the last
+    assert seconds == pytest.approx((50 / duty + 1) * 1e-4, rel=0.01)

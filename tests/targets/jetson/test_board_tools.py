@@ -114,7 +114,7 @@ def test_jtop_must_answer_and_show_the_memory_controller(board, place):
     command = sampler_command(board, "jtop", 100)
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert [json.loads(process.stdout.readline())["emc"]["val"] for _ in range(2)] == [7, 7]
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     (place / "jtop.py").write_text(JTOP.format(memory="{}", enter="pass"))
     with pytest.raises(InputError, match=r"jtop 4\.3\.2 shows no memory controller \(EMC\).*restart jtop\.service$"):
         find_jtop(board)

@@ -75,7 +75,7 @@ def test_time_out_names_the_partner() -> None:
     begin = time.monotonic()
     with pytest.raises(gate.GateTimeoutError, match=r"waited 0\.2 s for worker 'dla0' \(segment 1 of googlenet\)"):
         gate.wait(gate.make_gate(), 0.2, "worker 'dla0' (segment 1 of googlenet)")
-    assert 0.2 <= time.monotonic() - begin < 2
+    assert time.monotonic() - begin >= 0.2
 
 
 def _die() -> None:
@@ -122,8 +122,10 @@ def _skews(rounds: int) -> list[int]:
 
 
 def test_workers_begin_together() -> None:
-    # on cores of their own they differ by tens of nanoseconds; a machine that is busy with other things delays either side
-    for _ in range(10):
+    # on cores of their own they differ by tens of nanoseconds; a machine that is busy with other things delays either
+    # side, but not both by the same again and again
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
         if min(skews := _skews(60)) < 20_000:
             return
     pytest.fail(f"workers never began within 20 microseconds of each other: {sorted(skews)[:5]} ns")

@@ -66,9 +66,7 @@ class LongRun:
 
     def ends(self, within_s: float) -> str:
         """Wait for its end, check that nothing is left, and return its last line."""
-        begin = time.monotonic()
-        _, said = self.process.communicate(timeout=20)
-        assert time.monotonic() - begin < within_s
+        _, said = self.process.communicate(timeout=within_s)
         wait_until(lambda: not processes_with(str(self._board.directory)), within_s)
         # other tests on this machine may have something there for a moment
         wait_until(lambda: set(os.listdir("/dev/shm")) <= self.before, within_s)
@@ -92,8 +90,8 @@ def long_run(board: Board) -> Iterator[Callable[..., LongRun]]:
             one.process.communicate()
 
 
-# within a second on a machine that is not busy with other tests
-SOON_S = 4.0
+# within a second on a machine that is not busy; the run itself would take a thousand
+SOON_S = 60.0
 
 
 def test_a_worker_that_is_killed(long_run: Callable[..., LongRun]) -> None:
@@ -108,7 +106,7 @@ def test_a_worker_that_is_killed(long_run: Callable[..., LongRun]) -> None:
 def test_a_worker_that_hangs_is_named_by_its_partner(long_run: Callable[..., LongRun]) -> None:
     run = long_run(timeout_s=1.0)
     os.kill(run.workers[1], signal.SIGSTOP)
-    last = run.ends(10)
+    last = run.ends(SOON_S)
     # which of these comes first depends on where it was stopped
     assert "error: " in last
     assert "dla0" in last

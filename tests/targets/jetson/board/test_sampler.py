@@ -14,10 +14,17 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-u", "-c", code]
 
 
+def wait_for_lines(sampler: Sampler, count: int) -> None:
+    until = time.monotonic() + 60
+    while len(sampler.lines) < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_lines_are_stamped() -> None:
     before = time.monotonic_ns()
     with Sampler(python("import time\nfor i in range(1000): print('reading', i); time.sleep(0.02)")) as sampler:
-        time.sleep(0.2)
+        wait_for_lines(sampler, 3)
         lines = sampler.finish()
     assert len(lines) >= 3
     assert [line for _, line in lines[:2]] == ["reading 0", "reading 1"]
@@ -39,8 +46,9 @@ def test_a_sampler_that_fails(command: list[str], message: str) -> None:
 
 
 def test_a_sampler_that_ends_meanwhile() -> None:
-    with Sampler(python("print('one')")) as sampler:
-        time.sleep(0.3)
+    with Sampler(python("import sys; print('one'); sys.stdin.read()")) as sampler:
+        sampler._process.stdin.close()
+        sampler._process.wait(60)
         with pytest.raises(BoardError, match="ended with exit code 0: one"):
             sampler.finish()
 
@@ -63,5 +71,5 @@ def test_a_sampler_that_ends_with_its_input_goes_on_until_it_is_told_to() -> Non
         "while True: print('reading', flush=True); time.sleep(0.02)"
     )
     with Sampler(python(code)) as sampler:
-        time.sleep(0.3)
+        wait_for_lines(sampler, 4)
         assert len(sampler.finish()) > 3
