@@ -1,28 +1,20 @@
 """The board: commands and files on this machine or over ssh, with every foreseeable failure as one line.
 
-Over ssh there is one connection per `Board` (OpenSSH's ControlMaster), which every command and every rsync shares; it
-ends with this process, however that ends, because its remote half reads a pipe of ours. A command on the board ends with
-the connection: its standard input is that connection, and end of file ends it. Nothing ever asks for a password.
+A command on the board ends with the connection: its standard input is that connection, and end of file ends it. Nothing
+ever asks for a password.
 """
 
 import atexit
-import hashlib
 import json
 import logging
-import os
 import re
 import secrets
-import select
-import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from subprocess import CompletedProcess
 from types import TracebackType
@@ -30,30 +22,14 @@ from typing import Any, NoReturn, Self
 
 from multidnn.errors import InputError
 from multidnn.files import FORMAT
+from multidnn.targets.jetson import board_code
+from multidnn.targets.jetson.local import Local, outside_environment
+from multidnn.targets.jetson.process import NO_SPACE, SHORT_S, last_line
+from multidnn.targets.jetson.ssh import GO_ON, Ssh
 
 _log = logging.getLogger(__name__)
 
-PACKAGE = Path(__file__).parent
-# what runs on the board, pushed below `code/`
-CODE = ("board", "stats")
 OLDEST_PYTHON = (3, 8)
-
-# a dead link is noticed after INTERVAL x COUNT seconds without an answer
-CONNECT_TIMEOUT_S = 10
-ALIVE_INTERVAL_S = 5
-ALIVE_COUNT = 3
-# for what takes a moment: making a directory, reading a version
-SHORT_S = 60.0
-# how long a command may take to end once it has been told to
-GRACE_S = 5.0
-
-# the kernel takes 108 bytes for a socket's path; ssh adds 17 for a temporary name
-LONGEST_SOCKET = 108 - 17 - 1
-READY = "multidnn-ready"
-# what ssh exits with when the connection, not the command, failed
-SSH_FAILED = 255
-NO_SPACE = "No space left on device"
-GO_ON = "results so far are kept, and the same command goes on from them"
 
 # Runs a command that ends when its standard input does: `"$@"` beside a watcher that reads this script's own input.
 WATCHED = (
@@ -78,10 +54,8 @@ class Board:
     def __init__(self, spec: Mapping[str, Any]) -> None:
         settings = dict(spec.get("board") or {})
         self.host = settings.get("host")
-        self._link: _Local | _Ssh = (
-            _Local()
-            if self.host is None
-            else _Ssh(self.host, [str(item) for item in settings.get("ssh_options") or ()])
+        self._link: Local | Ssh = (
+            Local() if self.host is None else Ssh(self.host, [str(item) for item in settings.get("ssh_options") or ()])
         )
         # threads of this process share the connection; the code is pushed once
         self._lock = threading.Lock()
@@ -196,7 +170,7 @@ class Board:
             words = done.stdout.split()
             if done.returncode != 0 or not words:
                 raise InputError(
-                    f"{self}: {self.python!r} is no Python there ({_last_line(done.stderr) or 'it prints no version'}); "
+                    f"{self}: {self.python!r} is no Python there ({last_line(done.stderr) or 'it prints no version'}); "
                     "`board: python:` of the target names the one that has TensorRT"
                 )
             version = tuple(int(part) for part in words[-1].split("."))
@@ -235,7 +209,7 @@ class Board:
         # available, used %, where mounted
         found = re.search(r"\s(\d+)\s+\d+%\s+/", done.stdout)
         if found is None:
-            raise InputError(f"{self}: df does not tell the free space: {_last_line(done.stderr)}")
+            raise InputError(f"{self}: df does not tell the free space: {last_line(done.stderr)}")
         return int(found[1]) * 1024
 
     def _push(self, local: Path, remote: PurePosixPath, exact: bool) -> None:
@@ -250,13 +224,13 @@ class Board:
         with self._lock:
             if self._has_code:
                 return
-            digest = code_hash()
+            digest = board_code.code_hash()
             stamp = self.directory / "code" / "stamp"
             known = self.run(["cat", "--", str(stamp)], timeout_s=SHORT_S)
             if known.returncode != 0 or known.stdout.strip() != digest:
                 self.run(["rm", "-f", "--", str(stamp)], timeout_s=SHORT_S)
-                for folder in CODE:
-                    self._push(PACKAGE / folder, self.directory / "code" / folder, exact=True)
+                for folder in board_code.CODE:
+                    self._push(board_code.PACKAGE / folder, self.directory / "code" / folder, exact=True)
                 self._write(stamp, digest + "\n")
             self._has_code = True
 
@@ -270,12 +244,12 @@ class Board:
                 ["sh", "-c", script, "sh", str(path)], what="cat", timeout_s=None, cwd=None, env={}, data=text.encode()
             )
             if done.returncode != 0:
-                raise InputError(f"{self}: {path} cannot be written: {_last_line(done.stderr)}")
+                raise InputError(f"{self}: {path} cannot be written: {last_line(done.stderr)}")
 
     def _make(self, directory: PurePosixPath) -> None:
         done = self.run(["mkdir", "-p", "--", str(directory)], timeout_s=SHORT_S)
         if done.returncode != 0:
-            raise InputError(f"{self}: the directory {directory} cannot be made: {_last_line(done.stderr)}")
+            raise InputError(f"{self}: the directory {directory} cannot be made: {last_line(done.stderr)}")
 
     @contextmanager
     def _disk_full(self) -> Iterator[None]:
@@ -291,7 +265,7 @@ class Board:
     def _program(self, python: str) -> str:
         """Return the command as it is, a path as an absolute one: commands run in another directory."""
         if "/" not in python:
-            return _outside_environment(python) if self.host is None else python
+            return outside_environment(python) if self.host is None else python
         base = Path.cwd() if self.host is None else self._home
         return str(self._home / python[2:]) if python.startswith("~/") else str(base / python)
 
@@ -332,471 +306,3 @@ class Board:
             f"{self}: the disk that holds {self.directory} is full ({free:.0f} MiB free); make room, or name another directory in "
             f"`board: directory:`; {GO_ON}"
         ) from None
-
-
-def _outside_environment(program: str) -> str:
-    """Return where `program` is outside of the environment that runs us (uv's, conda's), or its name if only there.
-
-    Such an environment comes first on PATH and has a ``python3`` too, which cannot have the board's TensorRT.
-    """
-    variables = [os.environ.get(name) for name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
-    own = {os.path.realpath(Path(prefix) / "bin") for prefix in (sys.prefix, *variables) if prefix}
-    entries = [entry for entry in os.get_exec_path() if os.path.realpath(entry) not in own]
-    return shutil.which(program, path=os.pathsep.join(entries)) or program
-
-
-def code_hash() -> str:
-    """Return a hash of the code that runs on the board, by content and names."""
-    digest = hashlib.sha256()
-    for folder in CODE:
-        for path in sorted((PACKAGE / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-class _TimeUpError(Exception):
-    """A command was ended because its time was up."""
-
-
-def _run(
-    argv: Sequence[str],
-    *,
-    timeout_s: float | None,
-    cwd: str | None = None,
-    env: Mapping[str, str] | None = None,
-    data: bytes | None = None,
-    said: Callable[[str], None] | None = None,
-) -> "CompletedProcess[str]":
-    """Run a process in a session of its own, its input held open until it ends (closed after `data` if that is given).
-
-    Whatever ends the waiting (time, Ctrl-C) ends the process: end of input first, then SIGTERM, then SIGKILL.
-    """
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env=None if env is None else {**os.environ, **env},
-        # Ctrl-C is ours to pass on
-        start_new_session=True,
-    )
-    output: list[bytes] = []
-    errors: list[str] = []
-
-    def read_output(stream: Any) -> None:
-        output.append(stream.read())
-
-    def read_errors(stream: Any) -> None:
-        for raw in stream:
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            errors.append(line)
-            if said is not None:
-                said(line)
-
-    def write(stream: Any) -> None:
-        # a command that ends before it has read everything says why by its exit code
-        with suppress(BrokenPipeError, ValueError):
-            stream.write(data)
-            stream.close()
-
-    threads = [
-        threading.Thread(target=read_output, args=(process.stdout,), daemon=True),
-        threading.Thread(target=read_errors, args=(process.stderr,), daemon=True),
-        *([threading.Thread(target=write, args=(process.stdin,), daemon=True)] if data is not None else []),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        process.wait(timeout_s)
-        for thread in threads:
-            # something the command left behind may hold its output open
-            thread.join(GRACE_S)
-    except BaseException as error:
-        _end(process)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise _TimeUpError from None
-        raise
-    finally:
-        _close(process.stdin)
-    text = b"".join(output).decode(errors="replace")
-    return CompletedProcess(list(argv), process.returncode, text, "\n".join(errors) + ("\n" if errors else ""))
-
-
-def _close(stream: Any) -> None:
-    # what was left to write may have no reader any more
-    with suppress(BrokenPipeError, ValueError):
-        stream.close()
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    _close(process.stdin)
-    for number in (None, signal.SIGTERM, signal.SIGKILL):
-        if number is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-        return
-
-
-class _Local:
-    """The machine that this process runs on."""
-
-    label = "this machine"
-
-    def open(self) -> PurePosixPath:
-        return PurePosixPath(Path.home())
-
-    def close(self) -> None:
-        pass
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        what: str,
-        timeout_s: float | None,
-        cwd: PurePosixPath | None,
-        env: Mapping[str, str],
-        data: bytes | None = None,
-        said: Callable[[str], None] | None = None,
-    ) -> "CompletedProcess[str]":
-        try:
-            directory = str(cwd or Path.home())
-            return _run(argv, timeout_s=timeout_s, cwd=directory, env=env, data=data, said=said)
-        except _TimeUpError:
-            raise _too_long(self.label, what, timeout_s) from None
-        except OSError as error:
-            # as a shell would say it
-            status = 126 if isinstance(error, PermissionError) else 127
-            text = f"{error.filename}: {error.strerror}"
-            if said is not None:
-                said(text)
-            return CompletedProcess(list(argv), status, "", text + "\n")
-
-    def push(self, local: Path, remote: PurePosixPath, exact: bool) -> None:
-        target = Path(remote)
-        try:
-            if local.is_dir():
-                _copy_tree(local, target, exact)
-            else:
-                _copy_file(local, target)
-        except OSError as error:
-            raise InputError(f"{self.label}: {remote} cannot be written: {error.strerror or error}") from None
-
-    def fetch(self, remote: PurePosixPath, scratch: Path) -> None:
-        source = Path(remote)
-        if source.is_dir():
-            shutil.copytree(source, scratch / source.name, symlinks=True)
-        elif source.exists():
-            shutil.copy2(source, scratch / source.name)
-        else:
-            raise InputError(f"{self.label}: {remote}: no such file or directory")
-
-
-def _copy_tree(source: Path, target: Path, exact: bool) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    names = {path.name for path in source.iterdir() if path.name != "__pycache__"}
-    for name in names:
-        if (source / name).is_dir():
-            _copy_tree(source / name, target / name, exact)
-        else:
-            _copy_file(source / name, target / name)
-    for path in target.iterdir() if exact else ():
-        if path.name not in names and path.name != "__pycache__":
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file under a temporary name, unless size and time of change are what they were."""
-    if target.exists():
-        old, new = target.stat(), source.stat()
-        if os.path.samestat(old, new) or (old.st_size, old.st_mtime_ns) == (new.st_size, new.st_mtime_ns):
-            return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copy2(source, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-class _Ssh:
-    """A machine reached through OpenSSH: one master connection, which commands and rsync go through."""
-
-    def __init__(self, host: str, options: Sequence[str]) -> None:
-        self.host = host
-        self.options = list(options)
-        self.label = f"board {host}"
-        self._scratch: Path | None = None
-        self._master: subprocess.Popen[bytes] | None = None
-        self._boot: str | None = None
-        self._lock = threading.Lock()
-
-    # the connection
-
-    def open(self) -> PurePosixPath:
-        if shutil.which("ssh") is None:
-            raise InputError(f"{self.label}: ssh is not installed on this machine: sudo apt-get install openssh-client")
-        self._connect()
-        script = 'printf "%s\\n" "$HOME"; cat /proc/sys/kernel/random/boot_id'
-        done = self.run(["sh", "-c", script], what="sh", timeout_s=SHORT_S, cwd=None, env={})
-        lines = done.stdout.splitlines()
-        if not lines or not lines[0].startswith("/"):
-            raise InputError(
-                f"{self.label}: the shell there does not tell its home directory: {_last_line(done.stderr)}"
-            )
-        self._boot = lines[1].strip() if len(lines) > 1 else None
-        return PurePosixPath(lines[0])
-
-    def close(self) -> None:
-        with self._lock:
-            master, self._master = self._master, None
-            scratch, self._scratch = self._scratch, None
-        if master is not None:
-            # end of input ends the remote half, and with it the connection
-            _end_quickly(master)
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def _connect(self) -> None:
-        """Make the master connection if there is none (any more)."""
-        with self._lock:
-            if self._master is not None and self._master.poll() is None:
-                return
-            if self._scratch is None:
-                self._scratch = _private_directory()
-                # rsync splits its -e at spaces, so options go into a file
-                words = shlex.join(["ssh", *self._arguments()])
-                (self._scratch / "ssh").write_text(f'exec {words} "$@"\n', encoding="utf-8")
-            # a master that was killed leaves its socket, beside which a new one would not share its connection
-            (self._scratch / "s").unlink(missing_ok=True)
-            log = self._scratch / "master.log"
-            command = shlex.join(["sh", "-c", f"echo {READY}; exec cat >/dev/null"])
-            with log.open("wb") as errors:
-                self._master = subprocess.Popen(
-                    ["ssh", *self._arguments(master=True), "--", self.host, command],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    start_new_session=True,
-                )
-            noise = self._await_ready(self._master)
-            if noise is None:
-                _end_quickly(self._master)
-                self._master = None
-                said = log.read_text(encoding="utf-8", errors="replace")
-                raise InputError(f"{self.label}: {self._refusal(said)}")
-            if noise:
-                _end_quickly(self._master)
-                self._master = None
-                raise InputError(
-                    f"{self.label}: its shell prints {noise[0]!r} before every command, which rsync and this program "
-                    "would take for data; print it in interactive shells only (~/.bashrc there)"
-                )
-
-    def _await_ready(self, master: "subprocess.Popen[bytes]") -> list[str] | None:
-        """Return what the shell printed before it was ready, or None if the connection failed."""
-        assert master.stdout
-        deadline = time.monotonic() + SHORT_S
-        text = b""
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([master.stdout], [], [], left)[0]:
-                break
-            piece = os.read(master.stdout.fileno(), 4096)
-            if not piece:
-                return None
-            text += piece
-            lines = text.decode(errors="replace").splitlines()
-            if READY in lines and text.endswith(b"\n"):
-                return lines[: lines.index(READY)]
-        return None
-
-    def _arguments(self, master: bool = False) -> list[str]:
-        """Return ssh's options: ours that must hold first, because the first value counts, then the user's."""
-        assert self._scratch
-        must = {"BatchMode": "yes", "ControlMaster": "yes" if master else "no", "ControlPath": str(self._scratch / "s")}
-        should = {
-            "ConnectTimeout": CONNECT_TIMEOUT_S,
-            "ServerAliveInterval": ALIVE_INTERVAL_S,
-            "ServerAliveCountMax": ALIVE_COUNT,
-        }
-        return [
-            "-T",
-            *(word for key, value in must.items() for word in ("-o", f"{key}={value}")),
-            *self.options,
-            *(word for key, value in should.items() for word in ("-o", f"{key}={value}")),
-        ]
-
-    def _refusal(self, said: str) -> str:
-        """Return why the connection could not be made and what mends it, from what ssh said."""
-        here = shlex.join([*self.options, self.host])
-        last = _last_line(said)
-        if "Could not resolve hostname" in said:
-            return "no such host; see `board: host:` of the target, and whether `ping` finds that name"
-        if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
-            name = self.host.rpartition("@")[2]
-            return (
-                f"its key is not the one known so far; if the board was set up anew: ssh-keygen -R {shlex.quote(name)}"
-            )
-        if "Host key verification failed" in said:
-            return f"its key is not known on this machine; connect once and answer yes: ssh {here}"
-        if "Permission denied" in said or "Too many authentication failures" in said:
-            return f"it wants a password or another key; give it yours once: ssh-copy-id {here}"
-        if "Connection refused" in said:
-            return "connection refused; on the board: sudo systemctl enable --now ssh (and see the port, -p in `ssh_options`)"
-        if any(text in said for text in ("timed out", "No route to host", "Network is unreachable")):
-            return f"not reachable ({last}); see that it is switched on and in this network"
-        return f"ssh cannot connect: {last or 'it does not answer'}"
-
-    def _raise_lost(self, what: str, said: str) -> NoReturn:
-        """Say that the connection ended under a command, and, if the board answers again, whether it was rebooted."""
-        reason = _last_line(said)
-        before = self._boot
-        self._drop_master()
-        state = f"the board does not answer now; see that it is up. {GO_ON[0].upper()}{GO_ON[1:]}"
-        try:
-            if before is not None and self._boot_now() != before:
-                state = f"the board was rebooted; {GO_ON}"
-            elif before is not None:
-                state = f"the board answers again; {GO_ON}"
-        except InputError:
-            # still away, which is what `state` says
-            pass
-        raise InputError(f"{self.label}: connection lost during {what} ({reason or 'ssh ended'}); {state}") from None
-
-    def _drop_master(self) -> None:
-        with self._lock:
-            master, self._master = self._master, None
-        if master is not None:
-            _end_quickly(master)
-
-    def _boot_now(self) -> str:
-        """Return the boot id that the board has now, over a connection of its own that gives up soon."""
-        argv = ["ssh", "-o", "ControlPath=none", "-o", f"ConnectTimeout={ALIVE_INTERVAL_S}", *self._arguments()]
-        command = "cat /proc/sys/kernel/random/boot_id"
-        try:
-            done = _run([*argv, "--", self.host, command], timeout_s=2 * ALIVE_INTERVAL_S, data=b"")
-        except (_TimeUpError, OSError):
-            raise InputError(f"{self.label}: no answer") from None
-        if done.returncode != 0:
-            raise InputError(f"{self.label}: {self._refusal(done.stderr)}")
-        return done.stdout.strip()
-
-    # commands and files
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        what: str,
-        timeout_s: float | None,
-        cwd: PurePosixPath | None,
-        env: Mapping[str, str],
-        data: bytes | None = None,
-        said: Callable[[str], None] | None = None,
-    ) -> "CompletedProcess[str]":
-        self._connect()
-        words = ["env", *(f"{key}={value}" for key, value in env.items()), *argv] if env else list(argv)
-        line = f"exec {shlex.join(words)}"
-        if cwd is not None:
-            line = f"cd {shlex.quote(str(cwd))} && {line}"
-        # the login shell may be any; what it has to understand is one quoted argument
-        command = shlex.join(["sh", "-c", line])
-        try:
-            done = _run(
-                ["ssh", *self._arguments(), "--", self.host, command], timeout_s=timeout_s, data=data, said=said
-            )
-        except _TimeUpError:
-            raise _too_long(self.label, what, timeout_s) from None
-        if done.returncode == SSH_FAILED or done.returncode < 0:
-            self._raise_lost(what, done.stderr)
-        return CompletedProcess(list(argv), done.returncode, done.stdout, done.stderr)
-
-    def push(self, local: Path, remote: PurePosixPath, exact: bool) -> None:
-        source = f"{local.resolve()}/" if local.is_dir() else str(local.resolve())
-        options = ["--delete", "--exclude=__pycache__"] if exact else []
-        self._rsync([*options, source, self._place(remote)], remote)
-
-    def fetch(self, remote: PurePosixPath, scratch: Path) -> None:
-        self._rsync([self._place(remote), f"{scratch.resolve()}/"], remote)
-
-    def _place(self, remote: PurePosixPath) -> str:
-        user, at, name = self.host.rpartition("@")
-        # rsync takes a colon for the end of the name, so an IPv6 address wants brackets
-        name = f"[{name}]" if ":" in name and not name.startswith("[") else name
-        return f"{user}{at}{name}:{remote}"
-
-    def _rsync(self, arguments: Sequence[str], remote: PurePosixPath) -> None:
-        if shutil.which("rsync") is None:
-            raise InputError(f"{self.label}: rsync is not installed on this machine: sudo apt-get install rsync")
-        self._connect()
-        assert self._scratch
-        shell = f"sh '{self._scratch / 'ssh'}'"
-        # -s keeps the remote shell away from file names; times count to the nanosecond
-        done = _run(["rsync", "-rlts", "--modify-window=-1", "-e", shell, *arguments], timeout_s=None, data=b"")
-        if done.returncode == 0:
-            return
-        said = done.stderr
-        if NO_SPACE in said:
-            raise InputError(f"{self.label}: {remote}: {NO_SPACE}")
-        if "rsync: command not found" in said or "rsync: not found" in said or "code 127" in said:
-            raise InputError(f"{self.label}: rsync is not installed there; on the board: sudo apt-get install rsync")
-        if "No such file or directory" in said and "link_stat" in said:
-            raise InputError(f"{self.label}: {remote}: no such file or directory")
-        # 12, 30: the stream ended or fell silent; below 0: killed
-        if done.returncode in (SSH_FAILED, 12, 30) or done.returncode < 0:
-            self._raise_lost(f"copying {remote.name}", _before_rsync(said))
-        lines = [line for line in said.splitlines() if line.strip() and not line.startswith("rsync error")]
-        raise InputError(
-            f"{self.label}: {remote} cannot be copied: {lines[0] if lines else f'rsync {done.returncode}'}"
-        )
-
-
-def _before_rsync(said: str) -> str:
-    """Return what ssh said, without what rsync made of it."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith("rsync")]
-    return "\n".join(own or lines[:1])
-
-
-def _end_quickly(process: "subprocess.Popen[bytes]") -> None:
-    """End the master connection: its input first; it does not hear that while the link is dead, so it is told soon."""
-    _close(process.stdin)
-    for wait_s, number in ((0.5, signal.SIGTERM), (GRACE_S, signal.SIGKILL), (GRACE_S, signal.SIGKILL)):
-        try:
-            process.wait(wait_s)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _private_directory() -> Path:
-    """Return a new directory that only this user may enter, with a path short enough for a socket."""
-    for place in (tempfile.gettempdir(), "/tmp"):
-        if len(place.encode()) + len("/multidnn-12345678/s") <= LONGEST_SOCKET and "'" not in place:
-            try:
-                return Path(tempfile.mkdtemp(prefix="multidnn-", dir=place))
-            except OSError:
-                continue
-    raise InputError(
-        f"no directory for the socket of the ssh connection: {tempfile.gettempdir()} (TMPDIR) is too long a path or "
-        "cannot be written, and neither can /tmp"
-    )
-
-
-def _too_long(label: str, what: str, timeout_s: float | None) -> InputError:
-    return InputError(f"{label}: {what} took longer than {timeout_s:g} s and was ended")

@@ -9,7 +9,8 @@ from typing import Any
 
 from multidnn.errors import InputError
 from multidnn.targets.jetson.board import versions
-from multidnn.targets.jetson.connection import SHORT_S, Board
+from multidnn.targets.jetson.connection import Board
+from multidnn.targets.jetson.process import SHORT_S
 from multidnn.targets.jetson.tools import find_jtop, find_tegrastats, find_trtexec
 
 # engines and models of the default networks: about 1.5 GB of weights, of each a dozen engines at a time

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from multidnn.errors import InputError
-from multidnn.targets.jetson.connection import SHORT_S, Board
+from multidnn.targets.jetson.connection import Board
 from multidnn.targets.jetson.parsers.trtexec_log import version_of
+from multidnn.targets.jetson.process import SHORT_S
 
 # where JetPack's package libnvinfer-bin puts it, which is on no PATH
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"

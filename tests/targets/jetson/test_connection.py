@@ -1,4 +1,4 @@
-"""The board over a real sshd on this machine and without ssh; what OpenSSH and rsync say becomes one line."""
+"""The board over a real sshd on this machine and without ssh."""
 
 import getpass
 import json
@@ -11,12 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
 from multidnn.errors import InputError
-from multidnn.targets.jetson import connection
+from multidnn.targets.jetson import board_code, ssh
 from multidnn.targets.jetson.connection import Board
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
@@ -121,7 +121,7 @@ def code(tmp_path, monkeypatch):
     for folder, file, text in (("board", "__init__.py", ""), ("board", "__main__.py", CODE), ("stats", "lines.py", "")):
         (package / folder).mkdir(parents=True, exist_ok=True)
         (package / folder / file).write_text(text)
-    monkeypatch.setattr(connection, "PACKAGE", package)
+    monkeypatch.setattr(board_code, "PACKAGE", package)
     return package
 
 
@@ -279,14 +279,14 @@ def test_what_takes_too_long_is_ended_there_too(board, tmp_path):
 
 def test_ctrl_c_ends_what_runs_there(spec, tmp_path):
     program = (
-        "import sys, json\nfrom pathlib import Path\nfrom multidnn.targets.jetson import connection\n"
-        "connection.PACKAGE = Path(sys.argv[2])\n"
+        "import sys, json\nfrom pathlib import Path\nfrom multidnn.targets.jetson import board_code, connection\n"
+        "board_code.PACKAGE = Path(sys.argv[2])\n"
         "with connection.Board.open(json.loads(sys.argv[1])) as board:\n"
         "    board.call('run', {'sleep': 60, 'pid': sys.argv[3], 'ended': sys.argv[4]}, None)\n"
     )
     for number, ending in ((signal.SIGINT, "lifeline"), (signal.SIGKILL, "lifeline")):
         pid, ended = tmp_path / f"pid{number}", tmp_path / f"ended{number}"
-        arguments = [json.dumps(spec), str(connection.PACKAGE), str(pid), str(ended)]
+        arguments = [json.dumps(spec), str(board_code.PACKAGE), str(pid), str(ended)]
         process = subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL)
         wait_for(pid.exists)
         process.send_signal(number)
@@ -430,7 +430,7 @@ def test_a_board_that_does_not_come_back_is_told(tmp_path, tmp_path_factory):
 
 @needs_sshd
 def test_a_link_that_goes_silent_is_noticed(sshd, tmp_path, monkeypatch):
-    monkeypatch.setattr(connection, "ALIVE_INTERVAL_S", 1)
+    monkeypatch.setattr(ssh, "ALIVE_INTERVAL_S", 1)
     # what earlier tests connected may still be ending
     before = sshd.sessions()
     with Board.open(ssh_spec(sshd, tmp_path / "d")) as board:
@@ -459,147 +459,3 @@ def test_keys_that_do_not_fit_are_told(sshd, tmp_path):
     (sshd.folder / "changed").write_text(f"[127.0.0.1]:{sshd.port} {changed}")
     with pytest.raises(InputError, match=r"its key is not the one known so far; .*: ssh-keygen -R"):
         Board.open(ssh_spec(sshd, tmp_path, ssh_options=sshd.options(known_hosts="changed")))
-
-
-# texts of OpenSSH 8.2 to 9.6 and rsync 3.1.3 to 3.2.7
-
-SSH_SAYS = [
-    ("ssh: Could not resolve hostname orin: Name or service not known", "no such host; see `board: host:`"),
-    (
-        "ssh: connect to host orin port 22: Connection refused",
-        "connection refused; on the board: sudo systemctl enable",
-    ),
-    (
-        "ssh: connect to host orin port 22: Connection timed out",
-        r"not reachable \(ssh: connect to host orin port 22: Conn",
-    ),
-    ("ssh: connect to host orin port 22: No route to host", "not reachable"),
-    ("user@orin: Permission denied (publickey,password).", "give it yours once: ssh-copy-id -o Port=22 user@orin$"),
-    (
-        "No ED25519 host key is known for orin and you have requested strict checking.\nHost key verification failed.",
-        "connect once and answer yes: ssh -o Port=22 user@orin$",
-    ),
-    (
-        "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key verification failed.",
-        "ssh-keygen -R orin$",
-    ),
-    (
-        "kex_exchange_identification: Connection closed by remote host",
-        "ssh cannot connect: kex_exchange_identification",
-    ),
-    ("command-line: line 0: Bad configuration option: pport", "ssh cannot connect: command-line: line 0: Bad config"),
-]
-
-
-def fake(folder, name, script):
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
-# the last argument is the command; the login shell runs it
-FAKE_SSH = 'for c; do :; done; exec sh -c "$c"'
-
-
-@pytest.fixture
-def fakes(tmp_path, monkeypatch):
-    """A folder of fakes that is first on PATH, and a spec of a board behind them."""
-    folder = tmp_path / "fakes"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    board = {
-        "host": "user@orin",
-        "python": sys.executable,
-        "directory": str(tmp_path / "d"),
-        "ssh_options": ["-o", "Port=22"],
-    }
-    return folder, {"board": board}
-
-
-@pytest.mark.parametrize(("said", "expected"), SSH_SAYS)
-def test_what_ssh_says_becomes_what_to_do(fakes, said, expected):
-    folder, spec = fakes
-    fake(folder, "ssh", f"cat >&2 <<'E'\n{said}\nE\nexit 255")
-    with pytest.raises(InputError, match=expected) as caught:
-        Board.open(spec)
-    assert str(caught.value).startswith("board user@orin: ")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        (
-            "echo 'bash: line 1: rsync: command not found' >&2; echo 'rsync: connection unexpectedly closed (0 bytes received "
-            "so far) [sender]' >&2; echo 'rsync error: error in rsync protocol data stream (code 12) at io.c(231)' >&2; exit 12",
-            r"rsync is not installed there; on the board: sudo apt-get install rsync$",
-        ),
-        (
-            "echo 'rsync: [receiver] write failed on \"/d/x\": No space left on device (28)' >&2; echo 'rsync error: error in "
-            "file IO (code 11) at receiver.c(380) [receiver=3.2.7]' >&2; exit 11",
-            r"the disk that holds .*/d is full \(\d+ MiB free\)",
-        ),
-        (
-            "echo 'client_loop: send disconnect: Broken pipe' >&2; echo 'rsync: [sender] write error: Broken pipe (32)' >&2; "
-            "echo 'rsync error: unexplained error (code 255) at io.c(848) [sender=3.2.7]' >&2; exit 255",
-            r"connection lost during copying x \(client_loop: send disconnect: Broken pipe\)",
-        ),
-        (
-            "echo 'rsync: [generator] mkstemp \"/d/.x.1\" failed: Permission denied (13)' >&2; echo 'rsync error: some files/"
-            "attrs were not transferred (see previous errors) (code 23) at main.c(1338)' >&2; exit 23",
-            r"/d/x cannot be copied: rsync: \[generator\] mkstemp .* failed: Permission denied \(13\)$",
-        ),
-    ],
-)
-def test_what_rsync_says_becomes_what_to_do(fakes, tmp_path, script, expected):
-    folder, spec = fakes
-    fake(folder, "ssh", FAKE_SSH)
-    fake(folder, "rsync", script)
-    (tmp_path / "x").write_text("")
-    with Board.open(spec) as board, pytest.raises(InputError, match=expected) as caught:
-        board.push(tmp_path / "x", "x")
-    assert "\n" not in str(caught.value)
-
-
-def test_programs_that_are_missing_here_are_named(fakes, tmp_path, monkeypatch):
-    folder, spec = fakes
-    fake(folder, "ssh", FAKE_SSH)
-    for name in ("sh", "cat", "mkdir", "env", "sleep"):
-        (folder / name).symlink_to(shutil.which(name))
-    monkeypatch.setenv("PATH", str(folder))
-    (tmp_path / "x").write_text("")
-    with Board.open(spec) as board:
-        with pytest.raises(InputError, match=r"rsync is not installed on this machine: sudo apt-get install rsync$"):
-            board.push(tmp_path / "x", "x")
-        assert board.directory == PurePosixPath(tmp_path / "d")
-    (folder / "ssh").unlink()
-    with pytest.raises(InputError, match=r"ssh is not installed on this machine: sudo apt-get install openssh-client$"):
-        Board.open(spec)
-
-
-def test_a_shell_that_talks_is_told(fakes):
-    folder, spec = fakes
-    fake(folder, "ssh", f"echo Welcome to Orin; {FAKE_SSH}")
-    with pytest.raises(InputError, match=r"its shell prints 'Welcome to Orin' before every command"):
-        Board.open(spec)
-
-
-def test_a_host_is_an_argument_and_no_option(fakes):
-    folder, spec = fakes
-    fake(folder, "ssh", 'echo "$@" > "${0%/*}/said"; exit 255')
-    spec["board"]["host"] = "::1"
-    with pytest.raises(InputError, match="ssh cannot connect: it does not answer"):
-        Board.open(spec)
-    said = (folder / "said").read_text()
-    assert " -- ::1 " in said
-    assert "-o BatchMode=yes" in said
-    assert "-o ServerAliveInterval=5 -o ServerAliveCountMax=3" in said
-
-
-def test_a_temporary_directory_with_a_long_path_is_not_used_for_the_socket(fakes, tmp_path, monkeypatch):
-    folder, spec = fakes
-    fake(folder, "ssh", FAKE_SSH)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 90)))
-    with Board.open(spec) as board:
-        assert len(str(board._link._scratch)) < 60

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from multidnn.targets.jetson import connection, tools
+from multidnn.targets.jetson import board_code, tools
 from multidnn.targets.jetson.preflight import Check, failed, preflight, render
 
 FACTS = {
@@ -33,7 +33,7 @@ class Place:
         self.facts = package / "board" / "__main__.py"
         self.facts.parent.mkdir(parents=True)
         (package / "stats").mkdir()
-        monkeypatch.setattr(connection, "PACKAGE", package)
+        monkeypatch.setattr(board_code, "PACKAGE", package)
         board = {"host": None, "python": sys.executable, "directory": str(folder / "d")}
         self.spec = {"accelerators": ["gpu", "dla0"], "board": board}
         self.package("tensorrt", "__version__ = '8.5.2'")
