@@ -213,3 +213,8 @@ def _captured(graph: onnx.GraphProto) -> Iterable[str]:
     reads = dict.fromkeys(name for node in graph.node for name in read_by(node))
     reads.update(dict.fromkeys(value.name for value in graph.output))
     return [name for name in reads if name and name not in own]
+
+
+def has_subgraph(node: onnx.NodeProto) -> bool:
+    """Tell whether a node has graphs of its own among its attributes (If, Loop, Scan)."""
+    return any(attribute.HasField("g") or len(attribute.graphs) > 0 for attribute in node.attribute)
