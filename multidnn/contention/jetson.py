@@ -99,6 +99,8 @@ def characterise_board(
         "workers": {name: {"dla_core": dla_core(name)} for name in target.accelerators},
         "engines": {key: {"path": runnables[key].path, "worker": runnables[key].accelerator} for key in sorted(used)},
         "measurements": measurements,
+        # what loads an accelerator comes again for every victim, and beside it one engine that comes once
+        "resident": len(_LOAD_RANKS) + 1,
         "sampler": None,
         "timeout_s": 60,
     }

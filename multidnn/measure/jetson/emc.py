@@ -90,6 +90,8 @@ def profile_emc_on_board(
             }
             for loop in paths
         ],
+        # one engine after the other
+        "resident": 1,
         "sampler": {"command": sampler_command(target.board, tool, SAMPLING_MS)},
         "timeout_s": 60,
     }

@@ -103,18 +103,21 @@ def _measure(
 
 
 def corun(request: Fields) -> dict[str, Any]:
-    """Answer a `corun` request."""
+    """Answer a `corun` request; a worker holds at most `resident` of its engines at once."""
     seats = read_seats(request)
     files = read_engines(request, seats)
     measurements = [_read(fields, files) for fields in request.objects("measurements")]
     asked = request.optional_object("sampler")
     command = asked.texts("command") if asked else None
     timeout_s = float(request.value("timeout_s", float))
+    resident = int(request.value("resident", int))
+    if resident < 1:
+        raise BoardError(f"resident is {resident}, expected at least 1 engine per worker")
     gates = [gate.make_gate() for _ in (_RUNNING, _STOP)]
     with ExitStack() as stack:
         # forked before the sampler's thread exists
         crew = stack.enter_context(Crew(seats, None, gates, None))
-        engines = Engines(crew, files, seats, {})
+        engines = Engines(crew, files, seats, {}, resident)
         sampler = stack.enter_context(Sampler(command)) if command else None
         results = []
         for one in measurements:

@@ -48,9 +48,9 @@ def _loadable(engine: EngineFile, seat: Seat) -> Loadable:
     if record.is_file():
         content = files.read_json(record)
         if isinstance(content, dict) and isinstance(content.get("loadables"), int):
-            return Loadable(seat.dla_core or 0, content["loadables"])
+            return Loadable(engine.worker, seat.dla_core or 0, content["loadables"])
     # an engine without a record, on a worker with a DLA core, holds at least one
-    return Loadable(seat.dla_core or 0, 0 if seat.dla_core is None else 1)
+    return Loadable(engine.worker, seat.dla_core or 0, 0 if seat.dla_core is None else 1)
 
 
 class Engines:
@@ -60,6 +60,7 @@ class Engines:
         engines: by key.
         seats: of their workers.
         instances: per key, the instances that it runs for; a key without any gets memory of its own.
+        most: engines that one worker holds at once; None for all of them.
     """
 
     def __init__(
@@ -68,11 +69,14 @@ class Engines:
         engines: Mapping[str, EngineFile],
         seats: Mapping[str, Seat],
         instances: Mapping[str, Sequence[str]],
+        most: int | None = None,
     ) -> None:
         self._crew = crew
         self._engines = engines
         self._instances = instances
-        self._residency = Residency({key: _loadable(engine, seats[engine.worker]) for key, engine in engines.items()})
+        self._residency = Residency(
+            {key: _loadable(engine, seats[engine.worker]) for key, engine in engines.items()}, most
+        )
 
     @property
     def loads(self) -> int:

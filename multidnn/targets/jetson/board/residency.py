@@ -1,4 +1,4 @@
-"""Which engines are loaded: at most 16 DLA loadables per core at once, the least recently used dropped first."""
+"""Which engines are loaded: within what a DLA core holds and a worker may hold, the least recently used dropped first."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class Loadable:
     """An engine as far as loading goes.
 
     Attributes:
+        worker: the process that loads it.
         core: its DLA core.
-        count: DLA loadables in it; 0 for an engine on the GPU alone, which is never dropped.
+        count: DLA loadables in it; 0 for an engine on the GPU alone.
     """
 
+    worker: str
     core: int
     count: int
 
@@ -30,10 +32,12 @@ class Residency:
 
     Args:
         engines: every engine by its key.
+        most: engines that a worker holds at once, those that are needed apart; None for as many as there are.
     """
 
-    def __init__(self, engines: dict[str, Loadable]) -> None:
+    def __init__(self, engines: dict[str, Loadable], most: int | None = None) -> None:
         self._engines = engines
+        self._most = most
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self.loads = 0
 
@@ -58,6 +62,15 @@ class Residency:
                 oldest = next(key for key in others if self._engines[key].core == core and self._engines[key].count)
                 others.remove(oldest)
                 drop.append(oldest)
+        for worker in sorted({self._engines[key].worker for key in wanted}):
+            needed = sum(self._engines[key].worker == worker for key in wanted)
+            others = [
+                key
+                for key in self._loaded
+                if key not in wanted and key not in drop and self._engines[key].worker == worker
+            ]
+            if self._most is not None:
+                drop.extend(others[: max(0, len(others) + needed - self._most)])
         load = [key for key in wanted if key not in self._loaded]
         for key in drop:
             del self._loaded[key]

@@ -157,6 +157,17 @@ class Shared:
             path.write_text(json.dumps(counts))
         return True
 
+    # ---- engines
+
+    def count_engine(self, change: int) -> None:
+        """Add `change` to the engines of this process; engines.json says how many it has and had at most, by pid."""
+        path = self._path.with_name("engines.json")
+        with self.locked():
+            counts = json.loads(path.read_text()) if path.exists() else {}
+            now, most = counts.get(str(os.getpid()), (0, 0))
+            counts[str(os.getpid())] = (now + change, max(most, now + change))
+            path.write_text(json.dumps(counts))
+
 
 def _alive(pid: int) -> bool:
     try:

@@ -800,11 +800,15 @@ class ICudaEngine(Native):
 
     def __init__(self, loaded: engine.Engine, core: int, logger: Any) -> None:
         self._engine, self._core, self._logger = loaded, core, logger
+        shared().count_engine(1)
 
     def __del__(self) -> None:
         loaded = getattr(self, "_engine", None)
         # with the process its loadables go anyway
-        if loaded is not None and loaded.loadables and not sys.is_finalizing():
+        if loaded is None or sys.is_finalizing():
+            return
+        shared().count_engine(-1)
+        if loaded.loadables:
             shared().change_loadables(self._core, -loaded.loadables, dla.LOADABLES_PER_CORE)
 
     def _io(self, name: str) -> dict[str, Any] | None:

@@ -1,7 +1,9 @@
 """Layer times, and engines beside others."""
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +50,7 @@ def corun(board: Board, measurements: list[dict[str, Any]], **changes: Any) -> d
         "workers": WORKERS,
         "engines": engines(board),
         "measurements": measurements,
+        "resident": 8,
         "sampler": {"command": TICKER},
         "timeout_s": 30,
     }
@@ -118,6 +121,7 @@ def test_more_loadables_than_a_core_holds_at_once(board: Board) -> None:
         "measurements": [
             {"name": key, "victim": {"engine": key}, "loads": [], "samples": 1} for key in [*keys, "e17", "e0"]
         ],
+        "resident": 18,
         "sampler": None,
         "timeout_s": 30,
     }
@@ -125,3 +129,35 @@ def test_more_loadables_than_a_core_holds_at_once(board: Board) -> None:
     assert len(answer["measurements"]) == 20
     # e17 is still there, e0 had to go
     assert answer["engine_loads"] == 19
+
+
+@pytest.mark.parametrize("version", ["8.5.2", "10.3.0"])
+def test_a_worker_holds_no_more_engines_than_asked(
+    make_board: Callable[..., Board], tmp_path: Path, version: str
+) -> None:
+    board = make_board(version, state=str(tmp_path / "state"))
+    keys = [f"g{i}" for i in range(5)]
+    builds = [board.build("alpha", "whole.onnx", key) for key in keys]
+    board.call("build", {"builds": [*builds, board.build("beta", "whole.onnx", "d", devices=DLA, dla_core=0)]})
+    order = ["g0", "g1", "g2", "g3", "g4", "g4", "g0"]
+    measurements = [
+        {"name": key, "victim": {"engine": key}, "loads": [{"engine": "d"}], "samples": 1, "warmup": 0} for key in order
+    ]
+    for resident, loads in ((1, 7), (2, 7), (5, 6)):
+        counted = tmp_path / "state" / "engines.json"
+        request = corun(board, measurements, sampler=None, resident=resident)
+        request["engines"] = {key: {"path": str(board.engine(key)), "worker": "gpu"} for key in keys}
+        request["engines"]["d"] = {"path": str(board.engine("d")), "worker": "dla0"}
+        # what building opened does not count
+        counted.unlink()
+        answer = board.call("corun", request)
+        # what is measured, and in which order, does not depend on it
+        assert [one["name"] for one in answer["measurements"]] == order
+        assert answer["engine_loads"] == loads
+        # the stand-in's own count: of the GPU's worker and of the DLA's
+        assert sorted(most for _, most in json.loads(counted.read_text()).values()) == [1, resident]
+
+
+def test_a_worker_holds_at_least_one_engine(board: Board) -> None:
+    request = corun(board, [{"name": "x", "victim": {"engine": "a"}, "loads": [], "samples": 1}], resident=0)
+    assert "resident is 0, expected at least 1 engine per worker" in board.fails("corun", request)
