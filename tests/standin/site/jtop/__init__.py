@@ -90,8 +90,13 @@ class jtop:  # noqa: N801  jtop's own name
         shown = {
             name: {"volt": 5000, "curr": mw // 5, "power": mw, "avg": mw, "online": True} for name, mw in rails.items()
         }
-        total = sum(rails.values())
-        return {"rail": shown, "tot": {"power": total, "avg": total, "name": "VDD_IN"}}
+        # jtop/core/power.py: VDD_IN is taken out of the rails and is the total, by name; where there is none, the total is
+        # the sum of all rails, whatever is within what, without a name
+        if "VDD_IN" in shown:
+            total = shown.pop("VDD_IN")
+            return {"rail": shown, "tot": {**total, "name": "VDD_IN"}}
+        power = sum(rails.values())
+        return {"rail": shown, "tot": {"power": power, "avg": power}}
 
     @property
     def engine(self) -> dict[str, _Any]:

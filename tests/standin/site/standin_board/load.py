@@ -52,7 +52,16 @@ class Load:
 
 
 def power_mw(emc_percent: float, busy: set[str]) -> dict[str, int]:
-    """Return made-up rails in mW, which rise with load."""
+    """Return made-up power in mW, which rises with load, under the names that this board's rails have.
+
+    Memory is within the 5 V input on an AGX Orin, has a rail of its own on an AGX Xavier, and everything is within VDD_IN on
+    the small modules.
+    """
     gpu = 1600 + (9000 if "gpu" in busy else 0)
     dla = 400 + 1500 * len(busy & {"dla0", "dla1"})
-    return {"VDD_GPU_SOC": gpu, "VDD_CPU_CV": dla, "VIN_SYS_5V0": 3000 + round(30 * emc_percent)}
+    memory = 1000 + round(30 * emc_percent)
+    if board().name == "xavier":
+        return {"GPU": gpu, "CPU": 600, "SOC": 1100, "CV": dla, "VDDRQ": memory, "SYS5V": 2300}
+    if board().name == "orin":
+        return {"VDD_GPU_SOC": gpu, "VDD_CPU_CV": dla, "VIN_SYS_5V0": 2000 + memory, "VDDQ_VDD2_1V8AO": memory}
+    return {"VDD_IN": 2000 + gpu + dla + memory, "VDD_CPU_GPU_CV": gpu + dla, "VDD_SOC": 1100}

@@ -7,7 +7,9 @@ import pytest
 import standin
 from conftest import one_layer
 
+from multidnn.runtime.jetson.rails import module_of
 from multidnn.targets.jetson.parsers import layer_info, profile, tegrastats, times, trtexec_log
+from multidnn.targets.jetson.stats import jtop_lines
 
 BUILD = "open(sys.argv[2], 'wb').write(build(sys.argv[1], dla=sys.argv[3] == 'dla')); answer(0)"
 QUICK = ("--iterations=5", "--duration=0", "--warmUp=0")
@@ -145,3 +147,28 @@ def test_settings_through_the_environment(tmp_path):
         process.terminate()
     assert "/7620MB" in line
     assert "EMC_FREQ" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "rails", "total"),
+    [
+        ("xavier", ["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"], None),
+        ("orin", ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"], None),
+        ("orin-nano", ["VDD_CPU_GPU_CV", "VDD_SOC"], "VDD_IN"),
+    ],
+)
+def test_jtop_s_total_has_a_name_where_a_rail_is_the_total(board, name, rails, total):
+    program = """
+import jtop
+with jtop.jtop(interval=0.05) as j:
+    if j.ok():
+        rail, tot = j.power["rail"], j.power["tot"]
+        answer([list(rail), tot.get("name"), sum(state["power"] for state in rail.values()), tot["power"]])
+"""
+    found, named, added, power = board(board=name).run(program)
+    assert (found, named) == (rails, total)
+    # without a name it is the sum of everything, what is within something else too
+    assert (added == power) == (total is None)
+    # the module's power can be told from what our own program makes of it
+    shown = {rail: {"power": 1} for rail in found}
+    assert module_of(jtop_lines.rails({"rail": shown, "tot": {"power": power, "name": named} if named else {}}))
