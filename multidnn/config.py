@@ -31,7 +31,7 @@ DYNAMIC_KINDS = SESSION_KINDS
 _BOARD = ("kind", "board", "power_mode")
 _ENGINES = (*_BOARD, "precision", "gpu_only", "workspace_mb")
 BOARD_KEYS = {
-    "board": (*_BOARD, "accelerators", "emc"),
+    "board": (*_BOARD, "accelerators", "emc", "memory_bus_bytes"),
     "models": (*_BOARD, "precision"),
     "engines": (*_ENGINES, "accelerators"),
     "profile": (*_ENGINES, "accelerators", "profiler"),

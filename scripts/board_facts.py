@@ -13,4 +13,5 @@ with job_log(snakemake.log[0]):
     with JetsonTarget(snakemake.wildcards.target, spec) as target:
         # what cannot be read would end the pipeline only after hours of building
         find_sampler(target.board, spec["emc"])
+        target.memory_bus_bytes()
         write_json(Path(snakemake.output[0]), target.state)

@@ -11,6 +11,7 @@ from multidnn.errors import InputError
 from multidnn.targets.jetson.board import versions
 from multidnn.targets.jetson.connection import Board
 from multidnn.targets.jetson.process import SHORT_S
+from multidnn.targets.jetson.target import bus_bytes
 from multidnn.targets.jetson.tools import find_jtop, find_tegrastats, find_trtexec
 
 # engines and models of the default networks: about 1.5 GB of weights, of each a dozen engines at a time
@@ -178,7 +179,7 @@ def _state(board: Board, spec: Mapping[str, Any]) -> list[Check]:
         facts = board.call("facts", {"directory": str(board.directory)}, 120)
     except InputError as error:
         return [_failure("facts", error)]
-    return [_accelerators(facts, spec), _power_mode(facts, spec), _clocks(facts)]
+    return [_accelerators(facts, spec), _memory_bus(facts, spec), _power_mode(facts, spec), _clocks(facts)]
 
 
 def _accelerators(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Check:
@@ -197,6 +198,17 @@ def _accelerators(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Check:
     )
 
 
+def _memory_bus(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Check:
+    name, configured = "memory bus", spec.get("memory_bus_bytes")
+    if configured is not None:
+        return Check(name, True, f"{configured} bytes wide, as configured")
+    width = bus_bytes(facts["model"])
+    if width is not None:
+        return Check(name, True, f"{width} bytes wide, as {facts['model']} has it")
+    found = f"its width is not known of the model {facts['model']!r}"
+    return Check(name, False, found, "set `memory_bus_bytes:` of this target: 32 for AGX modules, 16 for NX and Nano")
+
+
 def _power_mode(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Check:
     name, mode, wanted = "power mode", facts["nvpmodel"], spec.get("power_mode")
     if mode is None:
@@ -209,7 +221,16 @@ def _power_mode(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Check:
         return Check(name, False, f"{found}, configured is {wanted}", f"sudo nvpmodel -m {wanted}")
     if str(mode["name"]).upper().startswith("MAXN"):
         return Check(name, True, found)
-    return Check(name, None, f"{found}; MAXN is the fastest", "sudo nvpmodel -m 0")
+    # MAXN is 0 on AGX modules, 2 (MAXN_SUPER) on an Orin Nano, and not there on some
+    modes: Mapping[str, str] = facts["power_modes"]
+    fastest = [number for number, called in modes.items() if called.upper().startswith("MAXN")]
+    if modes and not fastest:
+        return Check(name, True, f"{found}; this board has {', '.join(modes.values())}, and no MAXN")
+    if not fastest:
+        return Check(
+            name, None, f"{found}; MAXN is the fastest where there is one", "sudo nvpmodel -p --verbose lists the modes"
+        )
+    return Check(name, None, f"{found}; {modes[fastest[-1]]} is the fastest", f"sudo nvpmodel -m {fastest[-1]}")
 
 
 def _clocks(facts: Mapping[str, Any]) -> Check:

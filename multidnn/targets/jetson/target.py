@@ -8,8 +8,23 @@ from typing import Any, Self
 from multidnn.errors import InputError
 from multidnn.targets.jetson.connection import Board
 
-# width of the memory interface in bytes by what the device tree calls the board; NVIDIA's data sheets (256 or 128 bits)
-_BUS_BYTES = {"Orin NX": 16, "Orin Nano": 16, "Xavier NX": 16, "AGX Xavier": 32, "AGX Orin": 32, "Thor": 32}
+# width of the memory interface in bytes by what the device tree calls the board; NVIDIA's data sheets (256 or 128 bits).
+# AGX Xavier calls itself Jetson-AGX; Orin NX and Nano on some carriers Orin Jetson-Small
+_BUS_BYTES = {
+    "Orin NX": 16,
+    "Orin Nano": 16,
+    "Jetson-Small": 16,
+    "Xavier NX": 16,
+    "AGX Xavier": 32,
+    "Jetson-AGX": 32,
+    "AGX Orin": 32,
+    "Thor": 32,
+}
+
+
+def bus_bytes(model: str | None) -> int | None:
+    """Return the width of the memory interface of a board in bytes, None if its model does not say it."""
+    return next((width for known, width in _BUS_BYTES.items() if known in (model or "")), None)
 
 
 class JetsonTarget:
@@ -100,13 +115,13 @@ class JetsonTarget:
         """
         if self.spec.get("memory_bus_bytes") is not None:
             return int(self.spec["memory_bus_bytes"])
-        model = str(self.state["model"])
-        for known, width in _BUS_BYTES.items():
-            if known in model:
-                return width
-        raise InputError(
-            f"targets.{self.name}.memory_bus_bytes: not set, and the model {model!r} is none of {', '.join(_BUS_BYTES)}"
-        )
+        model = self.state["model"]
+        width = bus_bytes(model)
+        if width is None:
+            raise InputError(
+                f"targets.{self.name}.memory_bus_bytes: not set, and the model {model!r} is none of {', '.join(_BUS_BYTES)}"
+            )
+        return width
 
     def engine_path(self, network: str, engine: str) -> PurePosixPath:
         """Where the engine `engine` of `network` lies on the board."""

@@ -15,6 +15,7 @@ FACTS = {
     "model": "NVIDIA Jetson AGX Orin",
     "gpu": "Orin",
     "nvpmodel": {"id": 0, "name": "MAXN"},
+    "power_modes": {"0": "MAXN", "1": "MODE_15W", "2": "MODE_30W"},
     "clocks_locked": True,
 }
 AS_ROOT = "RAM 2722/15823MB (lfb 2x2MB) EMC_FREQ 0%@2133 GR3D_FREQ 0%@305"
@@ -68,7 +69,7 @@ def test_a_board_that_is_well(place):
     assert not failed(checks.values())
     assert {name for name, check in checks.items() if check.ok} == {
         *("connection", "python", "numpy", "tensorrt", "pycuda", "tensorrt version", "accelerators", "power mode"),
-        *("clocks", "trtexec", "tegrastats", "disk"),
+        *("clocks", "trtexec", "tegrastats", "disk", "memory bus"),
     }
     assert checks["accelerators"].found == "NVIDIA Jetson AGX Orin: gpu, dla0, dla1"
     assert checks["pycuda"].found == "2022.2.2"
@@ -153,6 +154,45 @@ def test_power_mode_and_clocks_are_advice_unless_configured(place):
     assert checks["power mode"].found == "not readable: nvpmodel: not found"
     assert checks["clocks"].found == "cannot be told from here"
     assert not failed(checks.values())
+
+
+@pytest.mark.parametrize(
+    ("modes", "ok", "mend"),
+    [
+        # Orin Nano from JetPack 6.2 on, where 0 is not the fastest; before, where there is no MAXN; a board that does not say
+        ({"0": "15W", "1": "25W", "2": "MAXN_SUPER"}, None, "sudo nvpmodel -m 2"),
+        ({"0": "15W", "1": "7W"}, True, ""),
+        ({}, None, "sudo nvpmodel -p --verbose lists the modes"),
+    ],
+)
+def test_the_fastest_power_mode_is_the_board_s_own(place, modes, ok, mend):
+    place.answer(nvpmodel={"id": 0, "name": "15W"}, power_modes=modes)
+    check = place.checks()["power mode"]
+    assert (check.ok, check.mend) == (ok, mend)
+
+
+@pytest.mark.parametrize(
+    ("model", "width"),
+    [
+        ("Jetson-AGX", 32),
+        ("NVIDIA Jetson Xavier NX Developer Kit", 16),
+        ("Jetson AGX Orin Developer Kit", 32),
+        ("NVIDIA Orin NX Developer Kit", 16),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", 16),
+        ("NVIDIA Orin Jetson-Small Developer Kit", 16),
+    ],
+)
+def test_the_memory_bus_is_known_by_the_model(place, model, width):
+    place.answer(model=model)
+    assert place.checks()["memory bus"] == Check("memory bus", True, f"{width} bytes wide, as {model} has it")
+
+
+def test_a_memory_bus_that_is_not_known_is_asked_for(place):
+    place.answer(model=None)
+    check = place.checks()["memory bus"]
+    assert check.ok is False
+    assert check.mend.startswith("set `memory_bus_bytes:` of this target: 32 for AGX")
+    assert place.checks(memory_bus_bytes=32)["memory bus"].ok is True
 
 
 def test_an_error_of_the_board_is_a_check(place):

@@ -98,6 +98,12 @@ def parse_nvpmodel(text: str) -> dict[str, Any] | None:
     return {"id": int(found.group(2)), "name": found.group(1)} if found else None
 
 
+def read_power_modes(root: Path) -> dict[str, str]:
+    """Return names of the power modes by number, from what nvpmodel is configured with; empty if that is not there."""
+    text = _text(root / "etc/nvpmodel.conf") or ""
+    return dict(re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", text, re.MULTILINE))
+
+
 def _nvpmodel_path() -> str:
     # a PATH of ssh or of a service may lack the directories of root's programs
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -176,6 +182,7 @@ def facts(request: Fields) -> dict[str, Any]:
         # a power mode may switch cores off, so the numbers need not follow each other
         "cpus": sorted(os.sched_getaffinity(0)),
         **_nvpmodel(),
+        "power_modes": read_power_modes(root),
         "clocks": clocks,
         "clocks_locked": locked,
         "kernel": platform.release(),

@@ -67,3 +67,14 @@ def test_nvpmodel_is_found_beside_a_short_path(tmp_path: Path, monkeypatch: pyte
 
 def test_power_mode_that_is_not_told() -> None:
     assert facts.parse_nvpmodel("NVPM ERROR: Error opening /var/lib/nvpmodel/status\n") is None
+
+
+def test_power_modes_are_those_of_the_configuration_of_nvpmodel(tmp_path: Path) -> None:
+    assert facts.read_power_modes(tmp_path) == {}
+    lines = ["# < POWER_MODEL ID=9 NAME=OFF >", "< POWER_MODEL ID=0 NAME=15W >", "CPU_ONLINE CORE_0 1"]
+    write(
+        tmp_path,
+        "etc/nvpmodel.conf",
+        "\n".join([*lines, "< POWER_MODEL ID=2 NAME=MAXN_SUPER >", "< PM_CONFIG DEFAULT=2 >"]),
+    )
+    assert facts.read_power_modes(tmp_path) == {"0": "15W", "2": "MAXN_SUPER"}
