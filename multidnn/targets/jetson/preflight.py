@@ -205,7 +205,7 @@ def _memory_bus(facts: Mapping[str, Any], spec: Mapping[str, Any]) -> Check:
     width = bus_bytes(facts["model"])
     if width is not None:
         return Check(name, True, f"{width} bytes wide, as {facts['model']} has it")
-    found = f"its width is not known of the model {facts['model']!r}"
+    found = f"not known of the model {facts['model']!r}" if facts["model"] else "the board does not say its model"
     return Check(name, False, found, "set `memory_bus_bytes:` of this target: 32 for AGX modules, 16 for NX and Nano")
 
 
