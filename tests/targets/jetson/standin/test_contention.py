@@ -114,4 +114,5 @@ with subprocess.Popen([sys.argv[1], "--interval", "1500"], stdout=subprocess.PIP
 
 
 def rail(line: str) -> int:
-    return int(line.split("VDD_GPU_SOC ")[1].split("mW")[0])
+    """Return what the GPU of an AGX Xavier draws."""
+    return int(line.rpartition(" GPU ")[2].split("mW")[0])
