@@ -184,7 +184,8 @@ class CudaSession:
         except torch.cuda.OutOfMemoryError as error:
             raise memory_error(error, what) from None
         if problem is not None:
-            hint = " (try large_clusters: true)" if "CLUSTER" in problem else ""
+            helps = "CLUSTER" in problem and not self._device.spec.large_clusters
+            hint = " (try large_clusters: true)" if helps else ""
             self._refused[on_lane] = f"{path}: a kernel that torch chooses cannot run on {lane.name}: {problem}{hint}"
             return
         self._tensors.keep(lane, instance, captured.result)

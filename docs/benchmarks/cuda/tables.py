@@ -1,0 +1,200 @@
+"""Makes tables, a figure and small raw samples of what `benchmark.py` left in its folders.
+
+    python docs/benchmarks/cuda/tables.py FOLDER ... --samples DIRECTORY [--figure FILE.svg]
+
+Each folder is one run of the benchmark (one batch size). The tables are printed as Markdown; `--samples` gets one JSON per
+folder with every makespan behind them.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from multidnn.errors import exit_on_input_error
+from multidnn.files import read_json, write_json, write_text
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All single-transition placements of a pair on the fixed split; times are medians in ms.
+
+    Attributes:
+        errors: of prediction, in percent: (median, 90th percentile) over all placements.
+        spearman: rank correlation over the random schedules of up to two transitions.
+        naive: the best placement in which nothing moves, by the rounds of everything.
+        chosen: what haxconn returns with one transition: the lowest prediction.
+        optimum: the best by the rounds of everything.
+        lowest: the lowest of the final rounds, which is biased downwards by picking among noisy medians.
+    """
+
+    workload: str
+    batch: int
+    placements: int
+    errors: tuple[float, float]
+    spearman: float
+    naive: float
+    chosen: float
+    optimum: float
+    lowest: float
+
+    def share(self, best: float) -> float | None:
+        """Return how much of the gain of `best` over naive the chosen schedule has, in percent; None below 1 % of gain,
+        where noise decides."""
+        possible = self.naive / best - 1
+        return 100 * (self.naive / self.chosen - 1) / possible if possible >= 0.01 else None
+
+
+def sweeps(folder: Path) -> Iterator[Sweep]:
+    """Yield what the sweeps in `folder` say; naive, chosen and optimum are picked by one set of rounds or by prediction,
+    and compared by the final rounds, which had no part in picking them."""
+    for path in sorted((folder / "sweeps").glob("*.json")):
+        content = read_json(path)
+        rows: dict[str, Row] = content["schedules"]
+        single = [name for name in rows if name.startswith(("apart", "split"))]
+        first = {name: float(np.median(rows[name]["sweep_ms"])) for name in rows if rows[name]["sweep_ms"]}
+        final = {name: float(np.median(rows[name]["final_ms"])) for name in single if rows[name]["final_ms"]}
+        errors = [100 * abs(rows[name]["predicted_ms"] / first[name] - 1) for name in single]
+        drawn = [name for name in rows if name.startswith("random")]
+        yield Sweep(
+            content["workload"],
+            content["batch"],
+            len(single),
+            (float(np.median(errors)), float(np.percentile(errors, 90))),
+            float(spearmanr([rows[n]["predicted_ms"] for n in drawn], [first[n] for n in drawn]).statistic),
+            final[min((n for n in single if n.startswith("apart")), key=first.__getitem__)],
+            final[min(single, key=lambda name: float(rows[name]["predicted_ms"]))],
+            final[min(single, key=first.__getitem__)],
+            min(final.values()),
+        )
+
+
+def sweep_table(found: Sequence[Sweep]) -> str:
+    """Return the sweeps as a table."""
+
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{value:.0f} %"
+
+    lines = [
+        "| pair, batch | placements | error median, p90 | Spearman, random | naive | haxconn | optimum | share reached | of the lowest |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for s in found:
+        lines.append(
+            f"| {s.workload}, {s.batch} | {s.placements} | {s.errors[0]:.1f}, {s.errors[1]:.1f} % | {s.spearman:.3f} | "
+            f"{s.naive:.3f} | {s.chosen:.3f} | {s.optimum:.3f} | {percent(s.share(s.optimum))} | {percent(s.share(s.lowest))} |"
+        )
+    return "\n".join(lines)
+
+
+def run_table(folder: Path) -> str:
+    """Return the runs in `folder` as a table: the best of each kind, on the split that its prediction chose."""
+    lines = [
+        "| workload | whole | streams | naive, best split | haxconn, split | gain over streams: split, transitions |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in sorted((folder / "runs").glob("*.json")):
+        content = read_json(path)
+        times: dict[str, list[float]] = {}
+        for iteration in content["iterations"]:
+            times.setdefault(iteration["scheduler"], []).append(iteration["makespan_ms"])
+        medians = {name: float(np.median(values)) for name, values in times.items()}
+        auto = folder / "schedules" / content["workload"] / "auto"
+        splits = {name: read_json(auto / f"{name}.json")["target"] for name in ("naive", "haxconn")}
+        naive, haxconn = (medians[f"{name}@{split}"] for name, split in splits.items())
+        streams = medians["streams"]
+        lines.append(
+            f"| {content['workload']} | {medians['whole']:.3f} | {streams:.3f} | {naive:.3f} ({splits['naive']}) | "
+            f"{haxconn:.3f} ({splits['haxconn']}) | {100 * (streams / naive - 1):.1f}, {100 * (naive / haxconn - 1):.1f} % |"
+        )
+    return "\n".join(lines)
+
+
+def isolation_table(folder: Path) -> str:
+    """Return the latencies in `folder` as a table."""
+    lines = ["| case | condition | p50 ms | p99 ms | p99 to alone | others per s |", "|---|---|---|---|---|---|"]
+    for path in sorted((folder / "isolation").glob("*.json")):
+        content = read_json(path)
+        for name, entry in content["conditions"].items():
+            others = ", ".join(f"{other} {pace:.0f}" for other, pace in entry["beside_per_s"].items())
+            p50, p99 = entry["p50"], entry["p99"]
+            lines.append(
+                f"| {content['name']} | {name} | {p50['ms']:.3f} | {p99['ms']:.3f} | {p99['ratio']:.2f} | {others or '-'} |"
+            )
+    return "\n".join(lines)
+
+
+def write_samples(folder: Path, out: Path) -> None:
+    """Write every makespan of `folder`: of a sweep's placements four each, with the order of those run once more."""
+    content: dict[str, Any] = {"sweeps": {}, "runs": {}, "isolation": {}}
+    for path in sorted((folder / "sweeps").glob("*.json")):
+        swept = read_json(path)
+        content["environment"] = swept["environment"]
+        content["sweeps"][path.stem] = {
+            name: {key: value for key, value in row.items() if value and (key != "order" or row["final_ms"])}
+            for name, row in swept["schedules"].items()
+        }
+    for path in sorted((folder / "runs").glob("*.json")):
+        run: dict[str, list[float]] = {}
+        for iteration in read_json(path)["iterations"]:
+            run.setdefault(iteration["scheduler"], []).append(round(iteration["makespan_ms"], 4))
+        content["runs"][path.stem] = run
+    for path in sorted((folder / "isolation").glob("*.json")):
+        content["isolation"][path.stem] = read_json(path)["conditions"]
+    for path in sorted(folder.glob("*/contention.json")):
+        content.setdefault("contention_fit", {})[path.parent.name] = read_json(path)["fit"]
+    write_json(out, content)
+    # makespans by the thousand: one line is enough for them
+    write_text(out, json.dumps(json.loads(out.read_text()), separators=(",", ":")) + "\n")
+
+
+def draw(folders: Sequence[Path], out: Path) -> None:
+    """Draw predicted against measured makespan of every swept placement, one panel per pair and batch."""
+    from matplotlib.figure import Figure
+
+    paths = [path for folder in folders for path in sorted((folder / "sweeps").glob("*.json"))]
+    columns = 4
+    figure = Figure(figsize=(3.0 * columns, 3.1 * -(-len(paths) // columns)), layout="constrained")
+    for number, path in enumerate(paths):
+        content = read_json(path)
+        axes = figure.add_subplot(-(-len(paths) // columns), columns, number + 1)
+        rows = [row for row in content["schedules"].values() if row["sweep_ms"]]
+        measured = [float(np.median(row["sweep_ms"])) for row in rows]
+        predicted = [row["predicted_ms"] for row in rows]
+        low, high = min(measured + predicted), max(measured + predicted)
+        axes.plot([low, high], [low, high], color="0.6", linewidth=0.8)
+        axes.plot(measured, predicted, ".", markersize=3, color="#2c5f8a", rasterized=True)
+        axes.set_title(f"{content['workload']}, batch {content['batch']}", fontsize=9)
+        axes.set_xlabel("measured (ms)", fontsize=8)
+        axes.set_ylabel("predicted (ms)", fontsize=8)
+        axes.tick_params(labelsize=7)
+    figure.savefig(out, dpi=150)
+
+
+def main() -> None:
+    """Print the tables and write the rest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    print(sweep_table([sweep for folder in arguments.folders for sweep in sweeps(folder)]))
+    for folder in arguments.folders:
+        for table in (run_table(folder), isolation_table(folder)):
+            if table.count("\n") > 1:
+                print(f"\n{folder.name}\n\n{table}")
+        write_samples(folder, arguments.samples / f"{folder.name}.json")
+    if arguments.figure:
+        draw(arguments.folders, arguments.figure)
+
+
+if __name__ == "__main__":
+    with exit_on_input_error():
+        main()
