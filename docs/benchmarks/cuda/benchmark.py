@@ -5,7 +5,7 @@
 Run it from the project's root on a machine that has the project and PyTorch; Snakemake is not needed. Stages are those of
 the pipeline: `profile` every split, `solve` every workload on every split, `run` all schedules of a workload in one job,
 `sweep` all single-transition placements of some pairs on the fixed split, `isolation`. Each reads what earlier ones left in
-FOLDER, so they can be run one by one. `tables.py` makes tables and figures of FOLDER.
+FOLDER, so they can be run one by one; `dynamic` runs a workload while it is being solved. `tables.py` makes tables and figures of FOLDER.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from multidnn.measure.sidecar import environment
 from multidnn.measure.transitions import profile_transitions
 from multidnn.measure.whole import profile_whole, read_chip_runtimes
 from multidnn.runtime import Runner
+from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
 from multidnn.runtime.jobs import RunOptions, run_workload
 from multidnn.runtime.runner import Values
 from multidnn.schedule import Problem, Schedule, Workload
@@ -280,12 +281,27 @@ def isolation(benchmark: Benchmark) -> None:
         lap(f"isolation {name}")
 
 
+def dynamic(benchmark: Benchmark) -> None:
+    """A workload that runs on the fixed split while it is solved; one more network joins and leaves."""
+    plan, split = benchmark.plan["dynamic"], benchmark.plan["fixed"]
+    own = benchmark.workload(plan["workload"])
+    instances = [{"name": one.name, "network": one.network} for one in own.instances]
+    instances.append({"name": "second", "network": plan["joins"]})
+    workload = Workload.from_dict({"name": own.name, "instances": instances}, "workloads.yaml")
+    problem = Problem.from_files(*benchmark.tables(split), workload)
+    out = benchmark.out / "dynamic" / f"{own.name}.json"
+    target, options = benchmark.target([split]), DynamicOptions(budget_s=5.0)
+    run_dynamic(target, problem, benchmark.directories, ["second"], TRANSITIONS, options, out)
+    lap(f"dynamic {own.name}, solving costs a factor of {read_json(out)['cost_of_solving'].get('ratio')}")
+
+
 STAGES: Mapping[str, Callable[[Benchmark], None]] = {
     "profile": profile,
     "solve": solve,
     "run": run,
     "sweep": sweep,
     "isolation": isolation,
+    "dynamic": dynamic,
 }
 _begun: dict[str, float] = {"at": monotonic()}
 

@@ -11,40 +11,22 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from multidnn import networks
-from multidnn.contention.characterise import characterise
-from multidnn.errors import InputError
-from multidnn.measure.emc import graph_traffic_bytes, profile_emc
+from multidnn.measure.emc import graph_traffic_bytes
 from multidnn.measure.isolation.case import IsolationCase, IsolationOptions
 from multidnn.measure.isolation.job import measure_isolation
-from multidnn.measure.layers import profile_layers
-from multidnn.measure.merge import merge_tables
-from multidnn.measure.options import MeasureOptions
-from multidnn.measure.transitions import profile_transitions
-from multidnn.measure.whole import profile_whole, read_chip_runtimes
 from multidnn.networks.exported import ExportedNetwork
-from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
-from multidnn.runtime.jobs import RunOptions, run_workload
-from multidnn.schedule import solve, streams
-from multidnn.schedule import whole as whole_schedule
-from multidnn.schedule.problem import Problem
-from multidnn.schedule.schedule import Schedule, evaluate
-from multidnn.schedule.workload import Workload
-from multidnn.tables import LAYERS, read
 from multidnn.targets.base import Loop, Timed, Traffic
 from multidnn.targets.cuda.counting import METRICS, counted_bytes
 from multidnn.targets.cuda.target import CudaTarget
 
-OPTIONS = MeasureOptions(warmup=2, min_samples=10, max_samples=30, budget_s=0.5)
 Result = dict[str, Any]
-# of all single transitions: how many run that are predicted best, and how many at random
-_BEST, _RANDOM = 20, 100
 # deviation from ONNX Runtime on the CPU that is rounding, as a share of the largest output
 TOLERANCES = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 3e-2, "bf16": 2e-1}
 
@@ -58,15 +40,12 @@ class Check:
     """What the checks share: exported networks and where to write."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
-        self.pairs = [tuple(pair.split("+")) for pair in arguments.pairs]
-        paired = (name for pair in self.pairs for name in pair)
-        self.names: list[str] = list(dict.fromkeys(arguments.networks or paired))
+        self.names: list[str] = arguments.networks
         self.precision: str = arguments.precision
         self.precisions: list[str] = arguments.precisions
         self.sms: list[int] = arguments.sms
         self.batch: int = arguments.batch
         self.large_clusters: bool = arguments.large_clusters
-        self.kept: Path | None = arguments.keep
         self.folder = folder
         self.failed: list[str] = []
         self.results: Result = {}
@@ -327,81 +306,14 @@ def traffic(check: Check) -> None:
                 )
 
 
-def pipeline(check: Check) -> None:
-    """The whole chain: profiles of all networks, contention; of each pair predictions and runs."""
-    target = check.target(*check.sms)
-    folder = check.kept or check.folder / "results"
-    directories = [check.folder / name for name in check.names]
-    begin = time.monotonic()
-
-    def lap(what: str) -> None:
-        nonlocal begin
-        print(f"   {what}: {time.monotonic() - begin:.1f} s", flush=True)
-        begin = time.monotonic()
-
-    parts = []
-    for directory in directories:
-        parts.append(folder / f"layers_{directory.name}.csv")
-        profile_layers(target, directory, OPTIONS, parts[-1])
-    layers = folder / "layer_results.csv"
-    merge_tables(parts, LAYERS, layers)
-    refused = [row for row in read(layers, LAYERS) if not row["supported"]]
-    print(f"   {len(refused)} groups refused " + "; ".join(dict.fromkeys(str(row["reason"]) for row in refused)))
-    lap("layers")
-    transitions = folder / "transition_results.csv"
-    profile_transitions(target, directories, layers, OPTIONS, transitions)
-    series = json.loads(transitions.with_suffix(".json").read_text())["samples"]
-    for key, label in (("signal_ms", "held"), ("arrival_ms", "arrival"), ("cold_read_extra_ms", "copy")):
-        medians = [1e3 * np.median(values[key]) for values in series.values()]
-        print(f"   {label}: median {np.median(medians):.2f} us, largest {max(medians):.2f} us")
-    lap("transitions")
-    whole = folder / "whole_results.csv"
-    profile_whole(target, directories, OPTIONS, whole)
-    lap("whole")
-    emc = folder / "emc_results.csv"
-    convolutions = sorted((check.folder / "convolutions").iterdir())
-    profile_emc(target, directories, convolutions, layers, OPTIONS, emc, folder / "emc.yaml")
-    lines = emc.read_text().splitlines()
-    print("   " + "\n   ".join(line for line in lines if line.split(",")[0] in check.names))
-    lap("emc")
-    contention = folder / "contention.json"
-    characterise(target, directories, convolutions, emc, OPTIONS, contention)
-    print("   fit", json.loads(contention.read_text())["fit"])
-    lap("contention")
-    tables = (layers, transitions, emc, contention)
-    for pair in check.pairs:
-        _run_pair(check, target, pair, {d.name: d for d in directories if d.name in pair}, tables, whole)
-        lap("+".join(pair))
-
-
-def dynamic(check: Check) -> None:
-    """A workload that runs while it is solved, from the tables of `pipeline`; the first network joins once more."""
-    target, folder, first = check.target(*check.sms), check.kept or check.folder / "results", check.pairs[0]
-    instances = [{"name": name, "network": name} for name in first] + [{"name": "second", "network": first[0]}]
-    names = ("layer_results.csv", "transition_results.csv", "emc_results.csv", "contention.json")
-    workload = Workload.from_dict({"name": "joined", "instances": instances}, "check")
-    problem = Problem.from_files(*(folder / name for name in names), workload)
-    out = folder / "dynamic.json"
-    directories = {name: check.folder / name for name in first}
-    run_dynamic(target, problem, directories, ["second"], 2, DynamicOptions(budget_s=5.0), out)
-    found = json.loads(out.read_text())
-    for phase in found["phases"]:
-        print(
-            "   "
-            + ", ".join(f"{key} {phase[key]}" for key in ("cause", "value", "optimum_s", "proved_s", "iterations"))
-        )
-    print(f"   solving costs a factor of {found['cost_of_solving'].get('ratio')}; executions {found['executions']}")
-    check.require(all(v["ok"] for v in found["outputs"].values()), "outputs while solving")
-
-
 def isolation(check: Check) -> None:
     """One network's requests alone and beside another: latencies by the host's clock, and how much of them is the host."""
-    target, (protected, other) = check.target(*check.sms), check.pairs[0][:2]
+    target, (protected, other) = check.target(*check.sms), check.names[:2]
     small, large = target.accelerators[:2]
     runtimes = dict.fromkeys((protected, other), target.chip_runtimes[0])
     directories = {name: check.folder / name for name in (protected, other)}
     case = IsolationCase.of("check", {"network": protected, "accelerator": small}, {large: [other]})
-    out = (check.kept or check.folder) / "isolation.json"
+    out = check.folder / "isolation.json"
     measure_isolation(target, case, directories, runtimes, IsolationOptions(requests=1000, blocks=10), out)
     found = json.loads(out.read_text())
     for name, entry in found["conditions"].items():
@@ -424,122 +336,6 @@ def isolation(check: Check) -> None:
             print(f"   {label} by the device's clock: p50 {p50:.3f} ms, p99 {p99:.3f}")
 
 
-def _run_pair(
-    check: Check,
-    target: CudaTarget,
-    pair: tuple[str, ...],
-    directories: Mapping[str, Path],
-    tables: tuple[Path, Path, Path, Path],
-    whole: Path,
-) -> None:
-    """Predict and run single transitions of a pair, and what the schedulers choose."""
-    workload = Workload.from_dict({"name": "pair", "instances": [{"name": n, "network": n} for n in pair]}, "check")
-    folder = whole.parent / "+".join(pair)
-    problem = Problem.from_files(*tables, workload)
-    placed = list(_placed(problem, pair, [len(check.network(n).groups) for n in pair], target.accelerators))
-    naive = [schedule for schedule in placed if schedule.scheduler.startswith("apart")]
-    rest = [schedule for schedule in placed if schedule not in naive]
-    best = sorted(rest, key=lambda schedule: schedule.value or 0)[:_BEST]
-    chosen = np.random.default_rng(0).choice(len(rest), min(_RANDOM, len(rest)), replace=False)
-    schedules = naive + best + [rest[number] for number in chosen if rest[number] not in best]
-    for name in ("serial", "naive", "mensa", "herald", "h2h", "haxconn"):
-        made = solve(problem, name, target="cuda", max_transitions=2, time_limit_s=20)
-        schedules.append(made)
-        print(f"   {name}: {made.status}, {made.value:.3f} ms: {made.order}")
-    schedules += [whole_schedule(workload, whole, "cuda"), streams(workload, "cuda")]
-    paths = []
-    for schedule in schedules:
-        paths.append(folder / "schedules" / f"{schedule.scheduler}.json")
-        schedule.write(paths[-1])
-    out = folder / "run.json"
-    options = RunOptions(warmup=2, min_iterations=12, max_iterations=12, budget_s=20)
-    run_workload(target, workload, directories, paths, read_chip_runtimes(whole), options, out)
-    _compare(check, schedules, json.loads(out.read_text()))
-
-
-def _placed(problem: Problem, pair: tuple[str, ...], groups: list[int], accelerators: tuple[str, ...]) -> Any:
-    """Yield a schedule per assignment of whole networks and per single transition, in the two obvious orders."""
-
-    def cuts(count: int) -> list[list[list[Any]]]:
-        return [
-            [[first, 0, cut - 1], [second, cut, count - 1]]
-            for first, second in itertools.permutations(accelerators)
-            for cut in range(1, count)
-        ] + [[[accelerator, 0, count - 1]] for accelerator in accelerators]
-
-    number = 0
-    for one, two in itertools.product(cuts(groups[0]), cuts(groups[1])):
-        for flipped in (False, True):
-            segments = [(pair[0], *s) for s in one] + [(pair[1], *s) for s in two]
-            ordered = sorted(segments, key=lambda s: (s[2] > 0, (s[0] != pair[0]) != flipped))
-            order = {a: [[i, f, last] for i, where, f, last in ordered if where == a] for a in accelerators}
-            placement = {
-                name: [
-                    a for i, a, f, last in sorted(segments, key=lambda s: s[2]) if i == name for _ in range(f, last + 1)
-                ]
-                for name in pair
-            }
-            try:
-                timeline = evaluate(problem, placement, order)
-            except InputError:
-                # a partition does not take a group
-                continue
-            kind = "apart" if len(segments) == 2 else "split"
-            yield Schedule(
-                "pair", "cuda", f"{kind}{number}", "latency", None, "feasible", timeline.makespan_ms, None,
-                {"makespan_ms": timeline.makespan_ms, "throughput_per_s": 0, "finish_ms": timeline.finish_ms},
-                placement, order,
-            )  # fmt: skip
-            number += 1
-
-
-def _compare(check: Check, schedules: list[Schedule], run: Mapping[str, Any]) -> None:
-    from scipy.stats import spearmanr
-
-    measured: dict[str, list[float]] = {}
-    for iteration in run["iterations"]:
-        measured.setdefault(iteration["scheduler"], []).append(iteration["makespan_ms"])
-    medians = {name: float(np.median(values)) for name, values in measured.items()}
-    named = [s for s in schedules if s.scheduler.isalpha() or s.scheduler == "h2h"]
-    for s in named:
-        own = [i for i in run["iterations"] if i["scheduler"] == s.scheduler]
-        idle = np.median([100 * i["idle_ms"] / i["makespan_ms"] for i in own])
-        told = f"{s.value:.3f}" if s.value is not None else "-"
-        print(f"   {s.scheduler}: predicted {told}, measured {medians[s.scheduler]:.3f} ms, gaps {idle:.2f} %")
-    placed = [s for s in schedules if s.value is not None and s not in named]
-    predicted = np.array([s.value for s in placed])
-    found = np.array([medians[s.scheduler] for s in placed])
-    errors = 100 * np.abs(predicted / found - 1)
-    print(
-        f"   {len(placed)} placed schedules: prediction error median {np.median(errors):.1f} %, p90 "
-        f"{np.percentile(errors, 90):.1f} %, Spearman {spearmanr(predicted, found)[0]:.3f}"
-    )
-    naive = min(medians[s.scheduler] for s in placed if s.scheduler.startswith("apart"))
-    best = placed[int(np.argmin(found))]
-    chosen = placed[int(np.argmin(predicted))]
-    print(f"   whole {medians['whole']:.3f}, streams {medians['streams']:.3f}, naive {naive:.3f} ms")
-    print(
-        f"   best measured {best.scheduler} {found.min():.3f} (predicted {best.value:.3f}): {best.order}\n"
-        f"   chosen by prediction {chosen.scheduler} {medians[chosen.scheduler]:.3f} (predicted {chosen.value:.3f})"
-    )
-    noise = [100 * (np.percentile(v, 75) - np.percentile(v, 25)) / np.median(v) for v in measured.values()]
-    handovers = [ms for name, values in run["handover_ms"].items() if name not in ("whole", "streams") for ms in values]
-    idle = [
-        100 * i["idle_ms"] / i["makespan_ms"] for i in run["iterations"] if i["scheduler"] not in ("whole", "streams")
-    ]
-    print(
-        f"   quartile spread {np.median(noise):.1f} %; hand-over median {1e3 * np.median(handovers):.1f} us; gaps on the "
-        f"deciding chain {np.median(idle):.2f} % of the makespan; outputs "
-        + ", ".join(f"{k} {v['max_abs_err']} of {v['tolerance']:.1e} {v['ok']}" for k, v in run["outputs"].items())
-    )
-    check.results["+".join(sorted(run["outputs"]))] = {
-        "medians": medians,
-        "predicted": {s.scheduler: s.value for s in placed},
-    }
-    check.require(all(v["ok"] for v in run["outputs"].values()), "outputs of the runs")
-    check.require(np.median(handovers) < 0.010, "hand-over under 10 us")
-
-
 CHECKS: dict[str, Callable[[Check], None]] = {
     "splits": splits,
     "outputs": outputs,
@@ -548,8 +344,6 @@ CHECKS: dict[str, Callable[[Check], None]] = {
     "clock": clock,
     "counters": counters,
     "traffic": traffic,
-    "pipeline": pipeline,
-    "dynamic": dynamic,
     "isolation": isolation,
 }
 
@@ -557,8 +351,7 @@ CHECKS: dict[str, Callable[[Check], None]] = {
 def main() -> int:
     """Run the checks; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pairs", nargs="+", default=["googlenet+resnet101", "vgg19+resnet152"])
-    parser.add_argument("--networks", nargs="+", help="those of the pairs if left out")
+    parser.add_argument("--networks", nargs="+", default=["googlenet", "resnet101", "vgg19", "resnet152"])
     parser.add_argument("--sms", nargs="+", type=int, default=[32, 100], help="multiprocessors of each partition")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "fp16", "bf16"], help="of `outputs`")
     parser.add_argument("--precision", default="tf32")
@@ -566,7 +359,6 @@ def main() -> int:
     parser.add_argument("--large-clusters", action="store_true", help="keep 16 multiprocessors together")
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--benchmark", action="store_true", help="let cudnn time its kernels and take the fastest")
-    parser.add_argument("--keep", type=Path, help="write the tables of `pipeline` to this folder")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     arguments = parser.parse_args()
     if arguments.benchmark:
