@@ -12,6 +12,7 @@ from multidnn.contention.jetson import characterise_board
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
 from multidnn.measure.options import MeasureOptions
+from multidnn.targets.jetson.board.residency import Loadable, Residency
 from tests.measure.jetson.boards import write_exported
 
 ACCELERATORS = ("gpu", "dla0")
@@ -110,6 +111,15 @@ def test_each_round_has_every_victim_alone_and_beside_every_load(tmp_path: Path)
     size = len(names) // rounds
     assert all(names[i * size : (i + 1) * size] == names[:size] for i in range(rounds))
     loaded = {load["engine"] for one in target.board.request["measurements"] for load in one["loads"]}
+    # few engines are in memory at once, and victims are what is loaded for each other, not what loads them
+    assert target.board.request["resident"] == 7
+    residency = Residency(
+        {key: Loadable(key.partition("@")[2], 0, 0) for key in target.board.request["engines"]}, most=7
+    )
+    for one in target.board.request["measurements"]:
+        residency.need([load["engine"] for load in one["loads"]] + [one["victim"]["engine"]])
+    victims = len({one["victim"]["engine"] for one in target.board.request["measurements"]})
+    assert residency.loads < 2 * rounds * victims < len(names)
     # the heaviest of each accelerator is among the loads
     assert {"conv5_kernel5@gpu", "conv5_kernel5@dla0"} <= loaded
 
