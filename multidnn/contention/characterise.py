@@ -16,6 +16,7 @@ from multidnn.contention.coruns import (
     Times,
     beside_networks,
     beside_traffic,
+    fewest_rounds,
     traffic_levels,
     twin,
 )
@@ -62,7 +63,7 @@ def characterise(
     pairings = draw_pairings(list(networks), target.accelerators, rng)
     instances = {network.name: network for network in (*convolutions, *networks.values())}
     instances |= {twin(p.victim): networks[p.victim] for p in pairings if p.victim in dict(p.beside).values()}
-    rounds = max(3, options.min_samples // 2)
+    rounds = fewest_rounds(options)
     with machine_lock(), target.open_session(instances) as session:
         session.load()
         session.fill_tensors(rng)

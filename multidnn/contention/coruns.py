@@ -21,9 +21,17 @@ _GENERATOR_S = 0.3
 # short networks run several times while a load is on, as starting and ending it takes milliseconds
 _BLOCK_MS = 10.0
 _MOST_PASSES = 10
+# rounds thrown away; every plan has run by then
+_WARM_UP = 1
 
 Key = tuple[str, int]
 Times = list[list[float]]
+
+
+def fewest_rounds(options: MeasureOptions) -> int:
+    """Return the rounds of co-runs that are always made: a third of a layer's samples, as the fit averages over many
+    co-runs."""
+    return max(3, options.min_samples // 3)
 
 
 def twin(network: str) -> str:
@@ -128,14 +136,15 @@ def beside_networks(
             with session.background(dict(_loops(pairing, taken))):
                 together[pairing] += session.time(pairing.accelerator, plans[key], passes[key])
 
-    rounds = sample_rounds(take, replace(options, min_samples=max(3, options.min_samples // 2)))
+    sampling = replace(options, warmup=_WARM_UP, min_samples=fewest_rounds(options))
+    rounds = sample_rounds(take, sampling)
     _log.info("contention: %d pairs of networks, %d rounds", len(possible), rounds)
-    kept = {key: series[options.warmup * passes[key] :] for key, series in alone.items()}
+    kept = {key: series[_WARM_UP * passes[key] :] for key, series in alone.items()}
     standalone = {
         key: dict(zip(taken[key], map(float, np.median(series, axis=0)), strict=True)) for key, series in kept.items()
     }
     measured = [
-        Measured(pairing, tuple(taken[key]), kept[key], together[pairing][options.warmup * passes[key] :])
+        Measured(pairing, tuple(taken[key]), kept[key], together[pairing][_WARM_UP * passes[key] :])
         for pairing in possible
         for key in [(pairing.victim, pairing.accelerator)]
     ]
