@@ -21,8 +21,6 @@ _GENERATOR_S = 0.3
 # short networks run several times while a load is on, as starting and ending it takes milliseconds
 _BLOCK_MS = 10.0
 _MOST_PASSES = 10
-# rounds thrown away; every plan has run by then
-_WARM_UP = 1
 
 Key = tuple[str, int]
 Times = list[list[float]]
@@ -87,8 +85,8 @@ class Measured:
     def slowdowns(self) -> list[float]:
         """Per group the mean over passes of together / alone, without the outer fifths.
 
-        A mean, as each pass meets another phase of what runs beside; each round's times are compared with each other,
-        so that drift cancels.
+        A mean, as each pass meets another phase of what runs beside; times are compared with those right before, so that
+        drift cancels.
         """
         from scipy.stats import trim_mean
 
@@ -125,29 +123,37 @@ def beside_networks(
         if any((name, accelerator) in _sides(p) for p in possible)
     }
     passes = {key: _passes(session, key[1], plan) for key, plan in plans.items()}
-    alone: dict[tuple[str, str], Times] = {key: [] for key in plans}
+    # what runs beside others and never has any beside it
+    never = [key for key in plans if key not in {(p.victim, p.accelerator) for p in possible}]
+    apart: dict[tuple[str, str], Times] = {key: [] for key in never}
+    alone: dict[Pairing, Times] = {pairing: [] for pairing in possible}
     together: dict[Pairing, Times] = {pairing: [] for pairing in possible}
 
+    def run(key: tuple[str, str]) -> Times:
+        return session.time(key[1], plans[key], passes[key])
+
     def take() -> None:
-        for (name, accelerator), plan in plans.items():
-            alone[name, accelerator] += session.time(accelerator, plan, passes[name, accelerator])
+        for key, series in apart.items():
+            series += run(key)
         for pairing in possible:
             key = pairing.victim, pairing.accelerator
+            # right before, as the speed of a machine can change within seconds
+            alone[pairing] += run(key)
             with session.background(dict(_loops(pairing, taken))):
-                together[pairing] += session.time(pairing.accelerator, plans[key], passes[key])
+                together[pairing] += run(key)
 
-    sampling = replace(options, warmup=_WARM_UP, min_samples=fewest_rounds(options))
-    rounds = sample_rounds(take, sampling)
+    # every plan has run by then, so no round is thrown away
+    rounds = sample_rounds(take, replace(options, warmup=0, min_samples=fewest_rounds(options)))
     _log.info("contention: %d pairs of networks, %d rounds", len(possible), rounds)
-    kept = {key: series[_WARM_UP * passes[key] :] for key, series in alone.items()}
-    standalone = {
-        key: dict(zip(taken[key], map(float, np.median(series, axis=0)), strict=True)) for key, series in kept.items()
-    }
     measured = [
-        Measured(pairing, tuple(taken[key]), kept[key], together[pairing][_WARM_UP * passes[key] :])
+        Measured(pairing, tuple(taken[pairing.victim, pairing.accelerator]), alone[pairing], together[pairing])
         for pairing in possible
-        for key in [(pairing.victim, pairing.accelerator)]
     ]
+    for m in measured:
+        apart.setdefault((m.pairing.victim, m.pairing.accelerator), []).extend(m.alone_ms)
+    standalone = {
+        key: dict(zip(taken[key], map(float, np.median(series, axis=0)), strict=True)) for key, series in apart.items()
+    }
     return measured, standalone
 
 
