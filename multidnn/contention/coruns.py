@@ -22,6 +22,9 @@ _GENERATOR_S = 0.3
 _BLOCK_MS = 10.0
 _MOST_PASSES = 10
 
+# share of the passes dropped at either end: of three the median is left, so that one disturbance does not count
+_TRIMMED = 0.34
+
 Key = tuple[str, int]
 Times = list[list[float]]
 
@@ -83,14 +86,14 @@ class Measured:
 
     @property
     def slowdowns(self) -> list[float]:
-        """Per group the mean over passes of together / alone, without the outer fifths.
+        """Per group the mean over passes of together / alone, of their middle third.
 
         A mean, as each pass meets another phase of what runs beside; times are compared with those right before, so that
         drift cancels.
         """
         from scipy.stats import trim_mean
 
-        return [float(value) for value in trim_mean(np.divide(self.together_ms, self.alone_ms), 0.2, axis=0)]
+        return [float(value) for value in trim_mean(np.divide(self.together_ms, self.alone_ms), _TRIMMED, axis=0)]
 
 
 def beside_networks(
