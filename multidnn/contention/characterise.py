@@ -85,8 +85,11 @@ def characterise(
     steady = {name: _beside_traffic(name, victims[name], times[name], demand, traffic) for name in times}
     pairs = [(m, _beside_networks(m, demand, standalone)) for m in measured]
     grids, chosen = {}, {}
-    for accelerator in target.accelerators:
-        own = [runs for m, runs in pairs if m.pairing.accelerator == accelerator and not m.pairing.held_out]
+    fitted = {
+        accelerator: [runs for m, runs in pairs if m.pairing.accelerator == accelerator and not m.pairing.held_out]
+        for accelerator in target.accelerators
+    }
+    for accelerator, own in fitted.items():
         grids[accelerator], resolution, error = fit_validated(steady[accelerator], own, rng)
         chosen[accelerator] = {**(asdict(resolution) if resolution else {}), "cross_validation_error_pct": error}
     write_model(
@@ -101,10 +104,7 @@ def characterise(
             "samples": {
                 accelerator: [
                     [run.demand, run.external, run.slowdown]
-                    for run in itertools.chain(
-                        steady[accelerator],
-                        *(runs for m, runs in pairs if m.pairing.accelerator == accelerator and not m.pairing.held_out),
-                    )
+                    for run in itertools.chain(steady[accelerator], *fitted[accelerator])
                 ]
                 for accelerator in target.accelerators
             },

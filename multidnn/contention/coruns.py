@@ -21,7 +21,6 @@ _GENERATOR_S = 0.3
 # short networks run several times while a load is on, as starting and ending it takes milliseconds
 _BLOCK_MS = 10.0
 _MOST_PASSES = 10
-
 # share of the passes dropped at either end: of three the median is left, so that one disturbance does not count
 _TRIMMED = 0.34
 
