@@ -65,14 +65,19 @@ def _asked(sms: Size) -> str:
 
 
 def _shares(wanted: Mapping[str, Size], total: int, granularity: int) -> dict[str, int]:
-    """The SMs of every partition that wants a share: the difference of its rounded ends, all shares laid side by side."""
+    """The SMs of every partition that wants a share: the difference of its rounded ends, all shares laid side by side.
+
+    No end is rounded up into what partitions without a share need, or into the one unit of each share after it.
+    """
+    shares = {name: share for name, share in wanted.items() if isinstance(share, Fraction)}
+    others = sum(granularity if sms is None else sms for sms in wanted.values() if not isinstance(sms, Fraction))
     counts = {}
     begin, end = 0, Fraction(0)
-    for name, share in wanted.items():
-        if not isinstance(share, Fraction):
-            continue
+    limit = (total - others) // granularity - len(shares)
+    for name, share in shares.items():
         end += share
-        units = max(begin + 1, min(math.floor(end * total / granularity + Fraction(1, 2)), total // granularity))
+        limit += 1
+        units = max(begin + 1, min(math.floor(end * total / granularity + Fraction(1, 2)), limit))
         counts[name] = (units - begin) * granularity
         begin = units
     return counts
