@@ -157,11 +157,14 @@ def profile(benchmark: Benchmark) -> None:
 def solve(benchmark: Benchmark) -> None:
     """Every scheduler on every workload and split; nothing is measured meanwhile."""
     tasks = [(name, split) for name in benchmark.names for split in benchmark.splits]
-    # what the first process compiles the others find
-    _solve_one(benchmark, *tasks[0])
-    with ProcessPoolExecutor(benchmark.workers, get_context("spawn")) as pool:
-        for future in [pool.submit(_solve_one, benchmark, *task) for task in tasks[1:]]:
-            future.result()
+    # what this process compiles the others find
+    alone = len(tasks) if benchmark.workers == 1 else 1
+    for task in tasks[:alone]:
+        _solve_one(benchmark, *task)
+    if tasks[alone:]:
+        with ProcessPoolExecutor(benchmark.workers, get_context("spawn")) as pool:
+            for future in [pool.submit(_solve_one, benchmark, *task) for task in tasks[alone:]]:
+                future.result()
     for name in benchmark.names:
         for scheduler in PLACED:
             paths = {split: benchmark.schedule_file(name, split, scheduler) for split in benchmark.splits}

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from runs import Run, read_runs
 from scipy.stats import spearmanr
 
 from multidnn.errors import exit_on_input_error
-from multidnn.files import read_json, write_json, write_text
+from multidnn.files import read_json, read_yaml, write_json, write_text
 
 Row = Mapping[str, Any]
 
@@ -94,27 +95,57 @@ def sweep_table(found: Sequence[Sweep]) -> str:
     return "\n".join(lines)
 
 
-def run_table(folder: Path) -> str:
-    """Return the runs in `folder` as a table: the best of each kind, on the split that its prediction chose."""
+def fixed_table(found: Sequence[Run], split: str) -> str:
+    """Return how haxconn compares with the best placed baseline on the fixed split as a table."""
     lines = [
-        "| workload | whole | streams | naive, best split | haxconn, split | gain over streams: split, transitions |",
-        "|---|---|---|---|---|---|",
+        "| workload | naive | best placed baseline | haxconn, predicted | to the best baseline |",
+        "|---|---|---|---|---|",
     ]
-    for path in sorted((folder / "runs").glob("*.json")):
-        content = read_json(path)
-        times: dict[str, list[float]] = {}
-        for iteration in content["iterations"]:
-            times.setdefault(iteration["scheduler"], []).append(iteration["makespan_ms"])
-        medians = {name: float(np.median(values)) for name, values in times.items()}
-        auto = folder / "schedules" / content["workload"] / "auto"
-        splits = {name: read_json(auto / f"{name}.json")["target"] for name in ("naive", "haxconn")}
-        naive, haxconn = (medians[f"{name}@{split}"] for name, split in splits.items())
-        streams = medians["streams"]
+    for run in found:
+        best, haxconn = run.best_baseline(split), f"haxconn@{split}"
         lines.append(
-            f"| {content['workload']} | {medians['whole']:.3f} | {streams:.3f} | {naive:.3f} ({splits['naive']}) | "
-            f"{haxconn:.3f} ({splits['haxconn']}) | {100 * (streams / naive - 1):.1f}, {100 * (naive / haxconn - 1):.1f} % |"
+            f"| {run.workload} | {run.median(f'naive@{split}'):.3f} | {run.median(best):.3f} ({best.partition('@')[0]}) | "
+            f"{run.median(haxconn):.3f}, {run.predicted_ms[haxconn]:.3f} | {run.median(haxconn) / run.median(best):.3f} |"
         )
     return "\n".join(lines)
+
+
+def auto_table(found: Sequence[Run]) -> str:
+    """Return what `partitions: auto` gives as a table: naive and haxconn each on the split that its prediction chose."""
+    lines = [
+        "| workload | whole | streams | naive, split | haxconn, split | gain over streams: split, transitions | recommended, to the best of whole, streams and naive |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in found:
+        choices, gain, (best, ratio) = run.choices(), run.gain(), run.recommended()
+        naive, haxconn = (f"{run.median(choices[name]):.3f} ({run.splits[name]})" for name in ("naive", "haxconn"))
+        lines.append(
+            f"| {run.workload} | {run.median('whole'):.3f} | {run.median('streams'):.3f} | {naive} | {haxconn} | "
+            f"{gain['split_pct']:.1f}, {gain['transitions_pct']:.1f} % | {best}, {ratio:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def accuracy(found: Sequence[Run]) -> str:
+    """Return what predictions, hand-overs and gaps of all placed schedules come to as a list."""
+    errors = [error for run in found for error in run.errors()]
+    idle = [100 * share for run in found for share in run.idle.values()]
+    haxconn = [100 * share for run in found for name, share in run.idle.items() if name.startswith("haxconn@")]
+    handovers = [1000 * ms for run in found for ms in run.handover_ms]
+    wrong = [run.workload for run in found if not run.outputs_ok]
+    return "\n".join(
+        [
+            f"- {len(errors)} placed schedules, error of the predicted makespan {_spread(errors)} %",
+            f"- share of the makespan without a segment on the chain that decides it {_spread(idle)} %, haxconn {_spread(haxconn)} %",
+            f"- {len(handovers)} hand-overs, {_spread(handovers)} µs",
+            f"- outputs {'differ in ' + ', '.join(wrong) if wrong else 'equal those on one accelerator within the tolerance'}",
+        ]
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    median, p90, largest = np.percentile(values, [50, 90, 100])
+    return f"{median:.2f} at the median, {p90:.2f} at the 90th percentile, {largest:.2f} at most"
 
 
 def isolation_table(folder: Path) -> str:
@@ -141,11 +172,16 @@ def write_samples(folder: Path, out: Path) -> None:
             name: {key: value for key, value in row.items() if value and (key != "order" or row["final_ms"])}
             for name, row in swept["schedules"].items()
         }
-    for path in sorted((folder / "runs").glob("*.json")):
-        run: dict[str, list[float]] = {}
-        for iteration in read_json(path)["iterations"]:
-            run.setdefault(iteration["scheduler"], []).append(round(iteration["makespan_ms"], 4))
-        content["runs"][path.stem] = run
+    for run in read_runs(folder):
+        content["runs"][run.workload] = {
+            "makespan_ms": {name: [round(ms, 4) for ms in values] for name, values in run.makespan_ms.items()},
+            "idle": {name: round(share, 5) for name, share in run.idle.items()},
+            "handover_ms": [round(ms, 5) for ms in run.handover_ms],
+            "predicted_ms": run.predicted_ms,
+            "splits": run.splits,
+        }
+    for path in sorted((folder / "dynamic").glob("*.json")):
+        content.setdefault("dynamic", {})[path.stem] = read_json(path)["cost_of_solving"]
     for path in sorted((folder / "isolation").glob("*.json")):
         content["isolation"][path.stem] = read_json(path)["conditions"]
     for path in sorted(folder.glob("*/contention.json")):
@@ -185,11 +221,13 @@ def main() -> None:
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
+    fixed = read_yaml(Path(__file__).with_name("workloads.yaml"))["fixed"]
     print(sweep_table([sweep for folder in arguments.folders for sweep in sweeps(folder)]))
     for folder in arguments.folders:
-        for table in (run_table(folder), isolation_table(folder)):
-            if table.count("\n") > 1:
-                print(f"\n{folder.name}\n\n{table}")
+        found = list(read_runs(folder))
+        print(f"\n{folder.name}\n\n{isolation_table(folder)}")
+        if found:
+            print(f"\n{fixed_table(found, fixed)}\n\n{auto_table(found)}\n\n{accuracy(found)}")
         write_samples(folder, arguments.samples / f"{folder.name}.json")
     if arguments.figure:
         draw(arguments.folders, arguments.figure)

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import itertools
 import json
 import sys
 import tempfile
@@ -21,19 +20,31 @@ FOLDER = Path("docs/benchmarks/cuda").resolve()
 Open = Callable[[Mapping[str, Any]], CudaTarget]
 
 
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def _script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
-    spec = importlib.util.spec_from_file_location("cuda_benchmark", FOLDER / "benchmark.py")
+    spec = importlib.util.spec_from_file_location(f"cuda_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return _script("benchmark", monkeypatch)
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return _script("tables", monkeypatch)
+
+
 def test_all_stages(
     benchmark: ModuleType,
+    tables: ModuleType,
     cpu_target: Open,
     tiny_networks: dict[str, Path],
     tmp_path: Path,
@@ -63,11 +74,7 @@ def test_all_stages(
     }
     made.directories = {name: Path(directory) for name, directory in tiny_networks.items()}
     made.convolutions = convolutions
-    for stage in ("profile", "run", "sweep", "isolation"):
-        if stage == "run":
-            # in this process, which has the stand-in; the others see the files only
-            for name, split in itertools.product(made.names, made.splits):
-                benchmark._solve_one(made, name, split)
+    for stage in ("profile", "solve", "run", "sweep", "isolation"):
         benchmark.STAGES[stage](made)
     run = json.loads((made.out / "runs" / "twice.json").read_text())
     assert {entry["scheduler"] for entry in run["iterations"]} >= {"whole", "streams", "haxconn@two", "haxconn@three"}
@@ -79,3 +86,61 @@ def test_all_stages(
     assert len(swept["haxconn"]["final_ms"]) == 2
     kept = json.loads((made.out / "isolation" / "kept.json").read_text())
     assert set(kept["conditions"]) == {"alone", "alone_on_partition", "streams", "priority", "partitions"}
+    runs = {run.workload: run for run in tables.read_runs(made.out)}
+    assert runs["twice"].outputs_ok
+    assert set(runs["twice"].choices()) == {"whole", "streams", *benchmark.PLACED}
+    assert len(tables.auto_table(list(runs.values())).splitlines()) == 2 + 2
+    tables.write_samples(made.out, tmp_path / "samples.json")
+    samples = json.loads((tmp_path / "samples.json").read_text())["runs"]["both"]
+    assert len(samples["makespan_ms"]["haxconn@three"]) == 30
+    assert set(samples["idle"]) == set(samples["predicted_ms"]) == set(samples["makespan_ms"]) - {"whole", "streams"}
+
+
+def _run(folder: Path, makespans: Mapping[str, list[float]], idle_ms: float) -> None:
+    """A run of one workload with a naive schedule and a haxconn schedule on a split, both predicted to take 2 ms."""
+    name = "some"
+    for scheduler in ("naive", "haxconn"):
+        schedule = {"predicted": {"makespan_ms": 2.0}, "target": "half"}
+        for path in (
+            folder / "runs" / name / f"{scheduler}@half.json",
+            folder / "schedules" / name / "auto" / f"{scheduler}.json",
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(schedule))
+    iterations = [
+        {"scheduler": scheduler, "makespan_ms": ms, "idle_ms": idle_ms}
+        for scheduler, series in makespans.items()
+        for ms in series
+    ]
+    content = {
+        "workload": name,
+        "iterations": iterations,
+        "handover_ms": {scheduler: [0.002] for scheduler in makespans},
+        "outputs": {"a": {"ok": True}},
+    }
+    (folder / "runs" / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_figures_of_a_run(tables: ModuleType, tmp_path: Path) -> None:
+    # streams is lowest in the even rounds only
+    makespans = {
+        "whole": [4.0, 4.0, 4.0, 4.0],
+        "streams": [1.5, 3.3, 1.5, 3.3],
+        "naive@half": [3.0, 3.0, 3.0, 3.0],
+        "haxconn@half": [2.5, 2.5, 2.5, 2.5],
+    }
+    _run(tmp_path, makespans, 0.05)
+    (run,) = tables.read_runs(tmp_path)
+    assert run.errors() == [pytest.approx(100 / 3), pytest.approx(20)]
+    assert run.idle == {"naive@half": pytest.approx(0.05 / 3), "haxconn@half": pytest.approx(0.02)}
+    assert run.best_baseline("half") == "naive@half"
+    assert run.recommended() == ("streams", pytest.approx(1.1))
+    assert run.gain() == {
+        "split_pct": pytest.approx(100 * (2.4 / 3 - 1)),
+        "transitions_pct": pytest.approx(20),
+        "total_pct": pytest.approx(100 * (2.4 / 2.5 - 1)),
+    }
+    assert (
+        tables.fixed_table([run], "half").splitlines()[-1] == "| some | 3.000 | 3.000 (naive) | 2.500, 2.000 | 0.833 |"
+    )
+    assert "2 placed schedules, error of the predicted makespan 26.67 at the median" in tables.accuracy([run])
