@@ -9,11 +9,12 @@ FOLDER, so they can be run one by one; `dynamic` runs a workload while it is bei
 """
 
 import argparse
+import itertools
 import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -27,7 +28,7 @@ from placements import single_transitions
 
 from multidnn import networks, schedule
 from multidnn.contention.characterise import characterise
-from multidnn.errors import exit_on_input_error
+from multidnn.errors import InputError, exit_on_input_error
 from multidnn.files import read_json, read_yaml, write_json
 from multidnn.measure.emc import profile_emc
 from multidnn.measure.isolation.case import IsolationCase, IsolationOptions
@@ -56,6 +57,7 @@ OPTIONS = MeasureOptions(warmup=2, min_samples=10, max_samples=40, budget_s=0.5)
 TRANSITIONS = 2
 SOLVE_S = 20.0
 AUTO = "auto"
+PLAN = Path(__file__).with_name("workloads.yaml")
 # of a sweep: rounds of everything, then of the best predicted and the best measured, beside the schedulers
 SWEEP_ROUNDS, FINAL_ROUNDS, FINALISTS, RANDOM = 4, 30, 15, 100
 
@@ -64,7 +66,7 @@ class Benchmark:
     """What the stages share: the plan, the networks, and where everything lies."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.plan = read_yaml(Path(__file__).with_name("workloads.yaml"))
+        self.plan = read_yaml(PLAN)
         self.out: Path = arguments.out
         self.batch: int = arguments.batch
         self.names: list[str] = arguments.workloads or list(self.plan["workloads"])
@@ -112,6 +114,20 @@ class Benchmark:
                 model = networks.load(path, seed=self.plan["seed"])
                 networks.export(model, networks.choose_groups(model, count=1), found[-1])
         return found
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Raise InputError where a stage needs a network that is in none of the chosen workloads, or a split left out."""
+        kept, joining = self.plan["isolation"].values(), self.plan["dynamic"]
+        needed = {
+            "isolation": {n for case in kept for n in (case["protected"], *itertools.chain(*case["beside"].values()))},
+            "dynamic": {joining["joins"], *self.plan["workloads"][joining["workload"]]},
+        }
+        profiled = {network for name in self.names for network in self.plan["workloads"][name]}
+        for stage in stages:
+            if missing := sorted(needed.get(stage, set()) - profiled):
+                raise InputError(f"--workloads: none of them has {', '.join(missing)}, which stage {stage} needs")
+            if stage in ("sweep", "isolation", "dynamic") and self.plan["fixed"] not in self.splits:
+                raise InputError(f"--splits: stage {stage} needs {self.plan['fixed']}")
 
     def tables(self, split: str) -> tuple[Path, Path, Path, Path]:
         """The tables of a split, as `Problem.from_files` takes them."""
@@ -321,8 +337,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES))
-    parser.add_argument("--workloads", nargs="+", help="all of workloads.yaml if left out")
-    parser.add_argument("--splits", nargs="+", help="all of workloads.yaml if left out")
+    for named in ("workloads", "splits"):
+        parser.add_argument(
+            f"--{named}",
+            nargs="+",
+            choices=list(read_yaml(PLAN)[named]),
+            metavar="NAME",
+            help="all of workloads.yaml if left out",
+        )
     parser.add_argument(
         "--large-clusters", action="store_true", help="keep 16 multiprocessors together: for large batches"
     )
@@ -330,6 +352,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     benchmark = Benchmark(arguments)
+    benchmark.check(arguments.only)
     facts: dict[str, Any] = {"clocks": [benchmark.target(benchmark.splits[:1]).clocks()]}
     for stage in arguments.only:
         STAGES[stage](benchmark)
