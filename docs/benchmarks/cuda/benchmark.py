@@ -56,6 +56,7 @@ PLACED = ("serial", "naive", "mensa", "herald", "h2h", "haxconn")
 OPTIONS = MeasureOptions(warmup=2, min_samples=10, max_samples=40, budget_s=0.5)
 TRANSITIONS = 2
 SOLVE_S = 20.0
+DYNAMIC = DynamicOptions(budget_s=5.0)
 AUTO = "auto"
 PLAN = Path(__file__).with_name("workloads.yaml")
 # of a sweep: rounds of everything, then of the best predicted and the best measured, beside the schedulers
@@ -309,8 +310,7 @@ def dynamic(benchmark: Benchmark) -> None:
     workload = Workload.from_dict({"name": own.name, "instances": instances}, "workloads.yaml")
     problem = Problem.from_files(*benchmark.tables(split), workload)
     out = benchmark.out / "dynamic" / f"{own.name}.json"
-    target, options = benchmark.target([split]), DynamicOptions(budget_s=5.0)
-    run_dynamic(target, problem, benchmark.directories, ["second"], TRANSITIONS, options, out)
+    run_dynamic(benchmark.target([split]), problem, benchmark.directories, ["second"], TRANSITIONS, DYNAMIC, out)
     lap(f"dynamic {own.name}, solving costs a factor of {read_json(out)['cost_of_solving'].get('ratio')}")
 
 

@@ -53,7 +53,8 @@ def test_all_stages(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(coruns, "_GENERATOR_S", 0.01)
     monkeypatch.setattr(benchmark, "OPTIONS", benchmark.MeasureOptions(1, 2, 2, 0.0))
-    for name, value in {"SWEEP_ROUNDS": 1, "FINAL_ROUNDS": 2, "FINALISTS": 3, "RANDOM": 5}.items():
+    short = benchmark.DynamicOptions(warmup=1, min_iterations=2, budget_s=0.5, cost_iterations=4, cost_block=2)
+    for name, value in {"SWEEP_ROUNDS": 1, "FINAL_ROUNDS": 2, "FINALISTS": 3, "RANDOM": 5, "DYNAMIC": short}.items():
         monkeypatch.setattr(benchmark, name, value)
     monkeypatch.setattr(benchmark, "CudaTarget", lambda name, spec: cpu_target(spec))
     convolutions = [tmp_path / f"conv{size}_kernel1" for size in (1, 2)]
@@ -71,11 +72,13 @@ def test_all_stages(
         "workloads": {"both": ["alpha", "beta"], "twice": ["beta", "beta"]},
         "sweeps": ["both"],
         "isolation": {"kept": {"protected": "beta", "partition": "a", "beside": {"b": ["alpha"]}}},
+        "dynamic": {"workload": "both", "joins": "beta"},
     }
     made.directories = {name: Path(directory) for name, directory in tiny_networks.items()}
     made.convolutions = convolutions
-    for stage in ("profile", "solve", "run", "sweep", "isolation"):
-        benchmark.STAGES[stage](made)
+    made.check(list(benchmark.STAGES))
+    for stage in benchmark.STAGES.values():
+        stage(made)
     run = json.loads((made.out / "runs" / "twice.json").read_text())
     assert {entry["scheduler"] for entry in run["iterations"]} >= {"whole", "streams", "haxconn@two", "haxconn@three"}
     assert all(entry["ok"] for entry in run["outputs"].values())
@@ -86,6 +89,8 @@ def test_all_stages(
     assert len(swept["haxconn"]["final_ms"]) == 2
     kept = json.loads((made.out / "isolation" / "kept.json").read_text())
     assert set(kept["conditions"]) == {"alone", "alone_on_partition", "streams", "priority", "partitions"}
+    changed = json.loads((made.out / "dynamic" / "both.json").read_text())
+    assert {event["kind"] for event in changed["events"]} >= {"start", "join", "leave"}
     runs = {run.workload: run for run in tables.read_runs(made.out)}
     assert runs["twice"].outputs_ok
     assert set(runs["twice"].choices()) == {"whole", "streams", *benchmark.PLACED}
