@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from numba import njit
 
 from multidnn.schedule import Problem
-from multidnn.schedule.compiled import jit, kernel, packing
+from multidnn.schedule.compiled import jit, packing
 from multidnn.schedule.compiled.engine import Engine, Groups
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, no_prices, tables_of, work_for
+from multidnn.schedule.compiled.slowdown import slowdown
+from multidnn.schedule.compiled.timeline import many_finish_times
 from multidnn.schedule.costs import cost_of
 from multidnn.schedule.exhaustive import orders_of
 from multidnn.schedule.lp import prices_of, solve_bound
@@ -47,7 +49,7 @@ def _finish_times(built: Problem, placement: Placement, orders: list[Order]) -> 
         for a, listed in enumerate(order):
             turns[k, a, : len(listed)] = [instance for instance, _, _ in listed]
     finish = np.zeros((len(orders), n))
-    kernel.many_finish_times(tables, prices, work_for(tables, prices), groups, turns, finish)
+    many_finish_times(tables, prices, work_for(tables, prices), groups, turns, finish)
     return finish
 
 
@@ -94,7 +96,7 @@ def test_a_deadlock_among_others_leaves_them_alone() -> None:
 @njit(error_model="numpy")
 def _slowdowns(tables: Tables, i: int, g: int, a: int, external: Floats, found: Floats) -> None:
     for k in range(len(external)):
-        found[k] = kernel.slowdown(tables, i, g, a, external[k])
+        found[k] = slowdown(tables, i, g, a, external[k])
 
 
 @given(problems(groups=3, instances=2, accelerators=3), st.lists(st.floats(0.0, 120.0), max_size=20))
@@ -209,7 +211,7 @@ def test_a_helper_without_an_entrance_says_so_instead_of_crashing() -> None:
     tables = tables_of(problem({"x": network([[1.0]])}, [("p", "x", ())], [FLAT]))
     _finish_times(problem({"x": network([[1.0]])}, [("p", "x", ())], [FLAT]), ((0,),), [(((0, 0, 0),),)])
     with pytest.raises(TypeError, match="slowdown can only be called by compiled code"):
-        kernel.slowdown(tables, 0, 0, 0, 1.0)
+        slowdown(tables, 0, 0, 0, 1.0)
 
 
 def test_a_change_in_one_compiled_file_recompiles_what_uses_it(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from trials import environment, print_table, require_counts
 from multidnn.errors import exit_on_input_error
 from multidnn.files import write_json
 from multidnn.schedule import Problem
-from multidnn.schedule.compiled.kernel import many_finish_times
 from multidnn.schedule.compiled.packing import no_prices, tables_of, work_for
+from multidnn.schedule.compiled.timeline import many_finish_times
 from multidnn.schedule.timeline import Order, Placement, Segment, segments_of, simulate
 
 SIZES = "2x10x2K2,4x20x3K3"

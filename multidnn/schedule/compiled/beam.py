@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.costs import below, final_cost
 from multidnn.schedule.compiled.jit import compiled, inlined
-from multidnn.schedule.compiled.kernel import below, final_cost, finish_times
 from multidnn.schedule.compiled.local import draw
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
 from multidnn.schedule.compiled.partial import (
@@ -33,6 +33,7 @@ from multidnn.schedule.compiled.partial import (
     states,
 )
 from multidnn.schedule.compiled.regions import is_excluded
+from multidnn.schedule.compiled.timeline import finish_times
 
 SPARE_ROOM = 12
 """Partial schedules that there is memory for, as a multiple of the width."""

@@ -3,8 +3,8 @@
 import numpy as np
 
 from multidnn.schedule.compiled.jit import compiled, inlined, lean
-from multidnn.schedule.compiled.kernel import slowdown
 from multidnn.schedule.compiled.packing import Floats, Ints, Tables
+from multidnn.schedule.compiled.slowdown import slowdown
 
 
 @lean

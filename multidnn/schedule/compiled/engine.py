@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multidnn.schedule.compiled import beam, kernel, local, regions
+from multidnn.schedule.compiled import beam, local, orders, regions, timeline
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, no_prices, tables_of, work_for
 from multidnn.schedule.compiled.partial import ToGo
 from multidnn.schedule.problem import Problem
@@ -60,8 +60,8 @@ class Engine:
     def order(self, groups: Groups, cutoff: float, budget: int) -> tuple[Found | None, bool]:
         """The best order of a placement if it beats `cutoff`, and whether the search was through."""
         for i in range(len(groups)):
-            kernel.place(self.tables, self.prices, self.work, i, groups[i])
-        cost, nodes, settled = kernel.best_order(self.tables, self.prices, self.work, groups, cutoff, budget)
+            timeline.place(self.tables, self.prices, self.work, i, groups[i])
+        cost, nodes, settled = orders.best_order(self.tables, self.prices, self.work, groups, cutoff, budget)
         self.nodes += nodes
         return self._found(cost, cutoff, groups), settled
 

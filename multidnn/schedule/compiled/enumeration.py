@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.costs import below
 from multidnn.schedule.compiled.jit import inlined, lean
-from multidnn.schedule.compiled.kernel import below, follow, place
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
+from multidnn.schedule.compiled.timeline import follow, place
 
 LATENCY, THROUGHPUT = 0, 1
 """Places of the objectives in `Progress`."""

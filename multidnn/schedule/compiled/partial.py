@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidnn.schedule.compiled.jit import compiled, inlined
-from multidnn.schedule.compiled.kernel import slowdown
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables
+from multidnn.schedule.compiled.slowdown import slowdown
 
 # what an instance is doing
 WAITS, ENTERS, RUNS, LEAVES, DECIDES, DONE = 0, 1, 2, 3, 4, 5

@@ -2,7 +2,7 @@
 
 A pattern is one placement of one instance. Bounds on a combination are sums over its instances: of the worth of
 their work in dual prices (`lp`), of their loads per accelerator; and the chains through `after`. What passes
-goes to `kernel.best_order`.
+goes to `orders.best_order`.
 """
 
 from typing import NamedTuple
@@ -10,9 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.bounds import orders_cost, subsets_cost
+from multidnn.schedule.compiled.costs import below
 from multidnn.schedule.compiled.jit import compiled, inlined, lean
-from multidnn.schedule.compiled.kernel import below, best_order, orders_cost, place, subsets_cost
+from multidnn.schedule.compiled.orders import best_order
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
+from multidnn.schedule.compiled.timeline import place
 
 COMBINATIONS_PER_NODE = 32
 """Combinations looked at that count as much as one state of a timeline against the budget."""
