@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from multidnn.schedule.compiled.engine import Engine, Found, Groups
 from multidnn.schedule.compiled.packing import Ints
-from multidnn.schedule.compiled.regions import Patterns
+from multidnn.schedule.compiled.patterns import Patterns
 from multidnn.schedule.limits import Limits
 from multidnn.schedule.timeline import Placement
 

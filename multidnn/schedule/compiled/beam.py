@@ -32,7 +32,7 @@ from multidnn.schedule.compiled.partial import (
     run_to_decision,
     states,
 )
-from multidnn.schedule.compiled.regions import is_excluded
+from multidnn.schedule.compiled.patterns import is_excluded
 from multidnn.schedule.compiled.timeline import finish_times
 
 SPARE_ROOM = 12

@@ -1,4 +1,4 @@
-"""Lower bounds on costs: of every continuation of a state of the timeline.
+"""Lower bounds on costs: of every continuation of a state of the timeline, and of every order of a placement.
 
 They use what holds for every timeline:
 
@@ -241,4 +241,42 @@ def bound(tables: Tables, prices: Prices, work: Work, d: int) -> float:
             if work.finish[d, i] >= 0.0:
                 done |= 1 << i
         total = max(total, orders_cost(work, prices, done, cost, now))
+    return total
+
+
+@inlined
+def combination_cost(
+    tables: Tables, work: Work, prices: Prices, chains: Floats, loads: Floats, worths: Floats
+) -> float:
+    """A cost that no order of instances with these chains [n], total loads [A] and worths [m] can beat."""
+    n = len(chains)
+    cost = 0.0
+    for k in range(n):
+        i = tables.sequence[k]
+        start = 0.0
+        for j in range(n):
+            if tables.waits[i, j] == 1 and work.early[j] > start:
+                start = work.early[j]
+        work.early[i] = start + chains[i]
+        cost = max(cost, work.early[i])
+    for a in range(len(loads)):
+        cost = max(cost, loads[a])
+    if tables.latency == 1:
+        for p in range(len(worths)):
+            cost = max(cost, worths[p])
+        return cost
+    total = 0.0
+    least = np.inf
+    for i in range(n):
+        if work.early[i] <= 0.0:
+            return -np.inf
+        total -= 1000.0 / work.early[i]
+        least = min(least, 1000.0 / work.early[i])
+    if cost > 0.0:
+        total += least - min(least, 1000.0 / cost)
+    if len(work.subset) > 0 and len(worths) > 0:
+        total = max(total, subsets_cost(work, worths, prices.members, 0.0))
+        for p in range(len(worths)):
+            work.worths[p] = worths[p]
+        total = max(total, orders_cost(work, prices, int(0), cost, 0.0))
     return total

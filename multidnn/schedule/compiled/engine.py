@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from multidnn.schedule.compiled import beam, local, orders, regions, timeline
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, no_prices, tables_of, work_for
 from multidnn.schedule.compiled.partial import ToGo
+from multidnn.schedule.compiled.patterns import Patterns, enumerate_patterns, measure_all
 from multidnn.schedule.problem import Problem
 from multidnn.schedule.timeline import Order, Placement, segments_of
 
@@ -67,7 +68,7 @@ class Engine:
 
     def settle(
         self,
-        patterns: regions.Patterns,
+        patterns: Patterns,
         members: Sequence[Ints],
         level: Ints,
         excluded: Groups,
@@ -131,10 +132,10 @@ class Engine:
 
     def enumerate(self, i: int, limit: int, most_worth: Floats, most_chain: float, most: int) -> Groups | None:
         """The patterns of an instance that the bounds allow, None if there are more than `most`."""
-        found, count = regions.enumerate_patterns(self.tables, self.prices, i, limit, most_worth, most_chain, most)
+        found, count = enumerate_patterns(self.tables, self.prices, i, limit, most_worth, most_chain, most)
         return None if count < 0 else found
 
-    def patterns_of(self, choices: Sequence[Groups]) -> regions.Patterns:
+    def patterns_of(self, choices: Sequence[Groups]) -> Patterns:
         """Measure patterns [P_i, G] of every instance and sort them by key.
 
         The key is the worth in the first price, or without prices the mean load: an accelerator's is at least that.
@@ -144,7 +145,7 @@ class Engine:
             chain = np.zeros(len(groups))
             load = np.zeros((len(groups), self.tables.time.shape[2]))
             worth = np.zeros((len(groups), len(self.prices.members)))
-            regions.measure_all(self.tables, self.prices, i, groups, chain, load, worth)
+            measure_all(self.tables, self.prices, i, groups, chain, load, worth)
             key = worth[:, 0] if worth.shape[1] else load.mean(axis=1)
             rank = np.argsort(key, kind="stable")
             parts.append((groups[rank], chain[rank], load[rank], worth[rank].T, key[rank]))
@@ -152,7 +153,7 @@ class Engine:
             np.ascontiguousarray(np.concatenate([part[k] for part in parts], axis=-1 if k == 3 else 0))
             for k in range(5)
         )
-        return regions.Patterns(np.cumsum([0, *(len(part[0]) for part in parts)]), *joined)
+        return Patterns(np.cumsum([0, *(len(part[0]) for part in parts)]), *joined)
 
     def _found(self, cost: float, cutoff: float, groups: Groups) -> Found | None:
         if not cost < cutoff:

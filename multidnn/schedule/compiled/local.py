@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multidnn.schedule.compiled.bounds import combination_cost
 from multidnn.schedule.compiled.costs import below, final_cost
 from multidnn.schedule.compiled.jit import inlined, lean
 from multidnn.schedule.compiled.packing import Floats, Ints, Prices, Tables, Work
-from multidnn.schedule.compiled.regions import combination_cost, is_excluded, measure
+from multidnn.schedule.compiled.patterns import is_excluded, measure
 from multidnn.schedule.compiled.timeline import follow, place
 
 
