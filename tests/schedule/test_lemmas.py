@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from multidnn.schedule import Problem, haxconn, incumbents
+from multidnn.schedule import Problem, haxconn, incumbents, pricing
 from multidnn.schedule.compiled.engine import Engine, Found, Groups
 from multidnn.schedule.compiled.packing import Ints
 from multidnn.schedule.costs import below, cost_of
@@ -326,7 +326,7 @@ def test_prices_of_all_kinds_and_queues_leave_the_best_order(built: Problem, dat
     objective = built.workload.objective
     costs = [cost_of(objective, timeline.value(objective)) for timeline in timelines_of(built, placement)]
     engine = Engine(built)
-    if len(built.instances) <= haxconn.MOST_SUBSETS - 1:
+    if len(built.instances) <= pricing.MOST_SUBSETS - 1:
         engine.use(prices_of(every_price(built, engine, placement)))
     groups = engine.groups_of(placement)
     found, settled = engine.order(groups, math.inf, 10**9)
@@ -376,7 +376,7 @@ def test_z3_and_cubes_alone_close_at_the_optimum(built: Problem, without: int) -
     with pytest.MonkeyPatch.context() as patch:
         for name in ("QUICK_S", "PRICED_QUICK", "FIRST_BEAMS_S", "BEAMS"):
             patch.setattr(haxconn, name, 0.0)
-        patch.setattr(HaxConn, "_anneal", lambda _: iter(()))
+        patch.setattr(haxconn, "anneal", lambda _: iter(()))
         run = HaxConn(built, LIMIT, monotonic() + 600, excluded)
         # from the worst schedule there is, so that everything has to be found
         for found in run.improve([(ranked[-1], next(_orders_that_run(built, ranked[-1])))]):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from multidnn.schedule import Infeasible, Problem, Schedule, evaluate, haxconn, incumbents, solve
+from multidnn.schedule import Infeasible, Problem, Schedule, evaluate, haxconn, incumbents, settling, solve
 from multidnn.schedule.anytime import improve
 from multidnn.schedule.compiled.engine import Engine
 from multidnn.schedule.costs import cost_of
@@ -58,8 +58,8 @@ def only(phase: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(haxconn, "QUICK_S", 0.0)
         patch.setattr(haxconn, "PRICED_QUICK", 0.0)
-        patch.setattr(haxconn, "FIRST_BUDGET", 1)
-        patch.setattr(haxconn.HaxConn, "_anneal", lambda self: iter(()))
+        patch.setattr(settling, "FIRST_BUDGET", 1)
+        patch.setattr(haxconn, "anneal", lambda _: iter(()))
         patch.setattr(haxconn, "FIRST_BEAMS_S", 0.0)
         patch.setattr(haxconn, "BEAMS", 0.0)
         if phase == "everything at once":
@@ -68,8 +68,8 @@ def only(phase: str) -> Iterator[None]:
             patch.setattr(haxconn, "PRICED_QUICK", 1e6)
         elif phase == "single placements":
             # cubes shrink at once
-            patch.setattr(haxconn, "SLICE_S", 1e-5)
-            patch.setattr(haxconn, "LEAST_EFFORT_S", 1e-9)
+            patch.setattr(settling, "SLICE_S", 1e-5)
+            patch.setattr(settling, "LEAST_EFFORT_S", 1e-9)
         elif phase == "beams beside cubes":
             patch.setattr(haxconn, "FIRST_BEAMS_S", 0.02)
             patch.setattr(haxconn, "BEAMS", 1.0)
@@ -80,9 +80,9 @@ def only(phase: str) -> Iterator[None]:
         elif phase == "no proposals":
             # Z3 never comes to a placement, only to the end
             patch.setattr(haxconn, "PATIENCE_S", 1e-3)
-            patch.setattr(haxconn.Encoding, "propose", _at_a_loss(haxconn.Encoding.propose))
+            patch.setattr(Encoding, "propose", _at_a_loss(Encoding.propose))
         elif phase == "beams only":
-            patch.setattr(haxconn, "MOST_PATTERNS", 0)
+            patch.setattr(settling, "MOST_PATTERNS", 0)
             patch.setattr(incumbents, "FIRST_WIDTH", 2)
             patch.setattr(incumbents, "WIDEST", 3000)
         yield
