@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from multidnn import config as settings
 from multidnn import variants
+from multidnn.config import settings
+from multidnn.config.validation import validate
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.hashing import package_hash
 from multidnn.logs import errors_since, unfinished
@@ -34,7 +35,7 @@ def _configuration_files():
 
 # one line and exit code 1; an exception through Snakemake would bring lines of this file along
 with exit_on_input_error():
-    config.update(settings.validate(config, Path(workflow.basedir), _configuration_files()))
+    config.update(validate(config, Path(workflow.basedir), _configuration_files()))
 
 
 def _any_of(names):

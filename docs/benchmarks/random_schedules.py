@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from multidnn import config as settings
+from multidnn.config import settings
+from multidnn.config.validation import validate
 from multidnn.errors import InputError, exit_on_input_error
 from multidnn.files import read_yaml, write_json
 from multidnn.measure.lock import machine_lock
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    config = settings.validate(read_yaml(arguments.config), Path.cwd(), [arguments.config])
+    config = validate(read_yaml(arguments.config), Path.cwd(), [arguments.config])
     workload = Workload.from_dict(settings.workload_dict(config, arguments.workload), str(arguments.config))
     target = open_target(arguments.target, settings.target_spec(config, arguments.target))
     results = Path("results") / arguments.target

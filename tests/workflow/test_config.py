@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from multidnn import config as settings
+from multidnn.config import settings
+from multidnn.config.schema import SCHEMA
+from multidnn.config.validation import validate
 from multidnn.errors import InputError
 from tests.workflow.conftest import ROOT, default_config
 
@@ -25,7 +27,7 @@ def message(tmp_path: Path, change: Change) -> str:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        settings.validate(config, ROOT, [file])
+        validate(config, ROOT, [file])
     said = str(caught.value)
     assert "\n" not in said
     return said.replace(str(file), "config.yaml")
@@ -178,7 +180,7 @@ def test_value_given_on_the_command_line_is_not_blamed_on_the_file(tmp_path: Pat
     config = default_config()
     config["seed"] = -1  # the file says otherwise
     with pytest.raises(InputError, match=r"^--config: seed: found -1, allowed: at least 0$"):
-        settings.validate(config, ROOT, [ROOT / "config.yaml"])
+        validate(config, ROOT, [ROOT / "config.yaml"])
 
 
 def test_the_winning_file_is_named(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_the_winning_file_is_named(tmp_path: Path) -> None:
     config["schedule"]["time_limit_s"] = -2
     files = [tmp_path / "mine.yaml", ROOT / "config.yaml"]
     with pytest.raises(InputError, match=r"mine.yaml:3: schedule.time_limit_s: found -2"):
-        settings.validate(config, ROOT, files)
+        validate(config, ROOT, files)
 
 
 def test_defaults_are_filled_at_every_level() -> None:
@@ -197,7 +199,7 @@ def test_defaults_are_filled_at_every_level() -> None:
         "targets": {"t": {"kind": "host", "accelerators": {"x": {"runtime": "openvino"}}}},
         "workloads": {"w": {"instances": {"a": {"network": "a"}}}},
     }
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     assert checked["targets"]["t"]["accelerators"]["x"]["cores"] == "auto"
     assert checked["workloads"]["w"]["objective"] == "latency"
     assert checked["schedule"]["schedulers"][0] == "serial"
@@ -210,23 +212,23 @@ def test_schema_defaults_are_those_of_the_options() -> None:
     from multidnn.measure.options import MeasureOptions
 
     config = {key: default_config()[key] for key in ("target", "networks", "targets", "workloads")}
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     assert MeasureOptions(**checked["measure"]) == MeasureOptions(seed=MeasureOptions().seed)
 
 
 def test_what_to_measure_changes_no_number() -> None:
-    checked = settings.validate(default_config(), ROOT)
+    checked = validate(default_config(), ROOT)
     assert set(settings.target_spec(checked, "host")) == {"kind", "accelerators"}
 
 
 def test_recorded_leaves_out_what_needs_the_chip_whole() -> None:
-    checked = settings.validate(default_config(), ROOT)
+    checked = validate(default_config(), ROOT)
     assert settings.schedulers_of_kind(checked, "recorded") == ["serial", "naive", "mensa", "herald", "h2h", "haxconn"]
     assert settings.schedulers_of_kind(checked, "host") == checked["schedule"]["schedulers"]
 
 
 def test_artifact_is_asked_only_for_what_it_answers() -> None:
-    checked = settings.validate(default_config(), ROOT)
+    checked = validate(default_config(), ROOT)
     with_artifact = {
         name: "artifact" in settings.workload_schedulers(checked, "recorded", name) for name in checked["workloads"]
     }
@@ -254,14 +256,14 @@ def test_any_unknown_key_at_any_level_is_refused(path: tuple[str, ...], key: str
         place = place[part]
     place[key] = 1
     with pytest.raises(InputError, match="unknown key"):
-        settings.validate(config, ROOT, [ROOT / "config.yaml"])
+        validate(config, ROOT, [ROOT / "config.yaml"])
 
 
 def test_documentation_is_in_step_with_the_schema() -> None:
-    from multidnn.config_docs import page
+    from multidnn.config.docs import page
     from multidnn.files import read_yaml
 
-    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page(read_yaml(ROOT / settings.SCHEMA))
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page(read_yaml(ROOT / SCHEMA))
 
 
 @pytest.mark.parametrize("name", ["quick.yaml", "jetson-quick.yaml"])
@@ -270,6 +272,6 @@ def test_quick_is_one_workload_of_its_own_target(name: str) -> None:
     config = default_config()
     for key, value in quick.items():
         config[key] = {**config[key], **value} if isinstance(value, dict) else value
-    checked = settings.validate(config, ROOT, [ROOT / "config" / name, ROOT / "config.yaml"])
+    checked = validate(config, ROOT, [ROOT / "config" / name, ROOT / "config.yaml"])
     assert settings.target_workloads(checked, checked["target"]) == ["googlenet+alexnet"]
     assert settings.target_networks(checked, checked["target"]) == ["googlenet", "alexnet"]

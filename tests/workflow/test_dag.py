@@ -105,9 +105,10 @@ def test_board_without_a_dla_has_nothing_that_moves(project: Project) -> None:
 
 
 def test_what_a_job_does_not_use_does_not_make_it_again() -> None:
-    from multidnn import config as settings
+    from multidnn.config import settings
+    from multidnn.config.validation import validate
 
-    checked = settings.validate(default_config(), ROOT)
+    checked = validate(default_config(), ROOT)
     spec = checked["targets"]["orin"]
     for job, keys in settings.BOARD_KEYS.items():
         assert set(keys) <= set(spec), job

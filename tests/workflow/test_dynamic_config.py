@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from multidnn import config as settings
+from multidnn.config import settings
+from multidnn.config.validation import validate
 from tests.workflow.conftest import ROOT, Project, default_config
 from tests.workflow.test_config import message
 
@@ -50,7 +51,7 @@ def test_mistake_is_one_message_with_its_line(tmp_path: Path, change: Change, ex
 def test_the_joining_instances_follow_those_of_the_workload() -> None:
     config = default_config()
     join({"late": {"network": "alexnet", "after": ["googlenet"]}})(config)
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     whole = settings.dynamic_dict(checked, LOAD)
     assert whole["instances"][:-1] == settings.workload_dict(checked, LOAD)["instances"]
     assert whole["instances"][-1] == {"name": "late", "network": "alexnet", "after": ["googlenet"]}

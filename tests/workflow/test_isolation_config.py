@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from multidnn import config as settings
+from multidnn.config import settings
+from multidnn.config.references import broken_isolation
+from multidnn.config.validation import validate
 from multidnn.measure.isolation.case import IsolationOptions
 from tests.workflow.conftest import ROOT, Project, default_config
 from tests.workflow.test_config import message
@@ -62,7 +64,7 @@ def test_mistake_is_one_message_with_its_line(tmp_path: Path, change: Change, ex
 def test_a_target_with_variants_is_told_where_to_put_it() -> None:
     config = default_config()
     config["targets"]["both"] = {"kind": "cuda", "variants": ["cuda", "cuda-64"], "isolation": {"kept": FULL}}
-    ((path, said),) = settings._broken_isolation(config, "both", "kept")
+    ((path, said),) = broken_isolation(config, "both", "kept")
     assert path == ("targets", "both", "isolation", "kept")
     assert said == (
         "target 'both' has variants and no accelerators of its own, allowed: under one of cuda, cuda-64"
@@ -72,7 +74,7 @@ def test_a_target_with_variants_is_told_where_to_put_it() -> None:
 def test_defaults_are_those_of_the_options() -> None:
     config = default_config()
     case()(config)
-    entry = settings.isolation_cases(settings.validate(config, ROOT), "host")["kept"]
+    entry = settings.isolation_cases(validate(config, ROOT), "host")["kept"]
     options = {key: value for key, value in entry.items() if key not in FULL}
     assert IsolationOptions(**options) == IsolationOptions()
     assert settings.isolation_networks(entry) == ["alexnet", "googlenet"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from multidnn import config as settings
+from multidnn.config import settings
+from multidnn.config.validation import validate
 from multidnn.variants import variants_of
 from tests.workflow.conftest import ROOT, Project, default_config
 from tests.workflow.test_config import message
@@ -98,7 +99,7 @@ def test_mistake_is_one_message_with_its_line(tmp_path: Path, change: Change, ex
 def test_auto_is_a_target_per_split() -> None:
     config = default_config()
     auto(precision="tf32", batch=4, workloads=[LOAD], networks=["googlenet", "alexnet"])(config)
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     names = variants_of(checked, "auto")
     assert names == ("auto.quarter", "auto.half", "auto.thirds")
     partitions = [checked["targets"][name]["partitions"] for name in names]
@@ -118,7 +119,7 @@ def test_auto_is_a_target_per_split() -> None:
 def test_a_split_of_ones_own_wins_and_says_what_it_computes_in() -> None:
     config = default_config()
     auto(precision="fp16", splits={"own": {"a": {"sms": "40%"}, "b": {"sms": "rest", "precision": "fp32"}}})(config)
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     assert variants_of(checked, "auto") == ("auto.own",)
     assert checked["targets"]["auto.own"]["partitions"] == {
         "a": {"sms": "40%", "precision": "fp16"}, "b": {"sms": "rest", "precision": "fp32"},
@@ -129,7 +130,7 @@ def test_a_split_of_ones_own_wins_and_says_what_it_computes_in() -> None:
 def test_a_checked_configuration_laid_over_the_file_means_the_same(change: Change) -> None:
     config = default_config()
     change(config)
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     # as the report job does: every mapping merged into that of the file
     merged = copy.deepcopy(config)
 
@@ -141,7 +142,7 @@ def test_a_checked_configuration_laid_over_the_file_means_the_same(change: Chang
                 under[key] = value
 
     lay(checked, merged)
-    assert settings.validate(merged, ROOT) == checked
+    assert validate(merged, ROOT) == checked
 
 
 def test_variants_take_the_lists_of_those_that_choose_from_them() -> None:
@@ -152,7 +153,7 @@ def test_variants_take_the_lists_of_those_that_choose_from_them() -> None:
         both={"kind": "host", "variants": ["host", "one"], **lists},
         third={"kind": "host", "variants": ["one"], "networks": ["alexnet"], "workloads": ["alexnet+alexnet"]},
     )(config)
-    checked = settings.validate(config, ROOT)
+    checked = validate(config, ROOT)
     assert {key: checked["targets"]["host"][key] for key in lists} == lists
     # those of two targets together
     assert checked["targets"]["one"]["workloads"] == [LOAD, "alexnet+alexnet"]

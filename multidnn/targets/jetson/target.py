@@ -32,7 +32,7 @@ class JetsonTarget:
 
     Args:
         name: key of the target in config.yaml.
-        spec: its value, or the part of it that a job needs (`multidnn.config.board_spec`).
+        spec: its value, or the part of it that a job needs (`multidnn.config.settings.board_spec`).
 
     Raises:
         InputError: the board cannot be reached, lacks TensorRT or PyCUDA or an accelerator that `spec` names, or is in

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from multidnn import config as settings
+from multidnn.config import settings
+from multidnn.config.validation import validate
 from multidnn.errors import InputError
 from multidnn.runtime.jobs import RunOptions, run_workload
 from multidnn.runtime.runner import Runner
@@ -105,7 +106,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     import yaml
 
     monkeypatch.chdir(ROOT)
-    return settings.validate(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), ROOT)
+    return validate(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), ROOT)
 
 
 def test_one_job_runs_all_splits_of_the_configuration(

@@ -1,15 +1,15 @@
-"""Writes docs/configuration.md from the schema of the configuration: python -m multidnn.config_docs > docs/configuration.md."""
+"""Writes docs/configuration.md from the schema of the configuration: python -m multidnn.config.docs > docs/configuration.md."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multidnn.config import SCHEMA
+from multidnn.config.schema import SCHEMA
 from multidnn.files import read_yaml
 
 _HEAD = """# Configuration
 
-Made from `{schema}` by `python -m multidnn.config_docs`; edit the schema, not this page.
+Made from `{schema}` by `python -m multidnn.config.docs`; edit the schema, not this page.
 
 {description} Every key is listed; any other is an error, already at `snakemake -n`. `NAME` stands for a name of your own:
 {name}.
@@ -105,4 +105,4 @@ def _value(entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(read_yaml(Path(__file__).parents[1] / SCHEMA)), end="")
+    print(page(read_yaml(Path(__file__).parents[2] / SCHEMA)), end="")
