@@ -18,8 +18,9 @@ def main() -> None:
     require_gpu(job["device"])
     import torch
 
+    from multidnn.targets.cuda.batching import batched
     from multidnn.targets.cuda.counting import MARKER
-    from multidnn.targets.cuda.executor import Program, WeightStore, batched
+    from multidnn.targets.cuda.executor import Program, WeightStore
     from multidnn.targets.cuda.kernels import kernels_of, pointer
     from multidnn.targets.cuda.model import read_model
     from multidnn.targets.cuda.precision import Precision

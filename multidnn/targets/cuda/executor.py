@@ -1,18 +1,20 @@
 """Executes ONNX graphs with torch, on one device and in one precision; our own, so that every kernel is known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from multidnn.errors import InputError, suggestion
+from multidnn.targets.cuda.batching import batched, check_batch, with_batch
+from multidnn.targets.cuda.constants import with_constants_evaluated
 from multidnn.targets.cuda.fusion import AFFINE, FUSED_CONV, fuse
 from multidnn.targets.cuda.model import Array, Model, Node, read_model
-from multidnn.targets.cuda.operators import BATCH_AXIS_OPERATORS, OPERATORS, Constant
+from multidnn.targets.cuda.operators import OPERATORS
+from multidnn.targets.cuda.operators.arguments import Constant, Function, Tensor, tensor
 from multidnn.targets.cuda.precision import Precision
-
-Tensor = Any
 
 
 class WeightStore:
@@ -30,11 +32,9 @@ class WeightStore:
         """Return the constant `name` of the models in `directory` on the device, in `precision` if it is a float."""
         key = (directory, name, precision.name)
         if key not in self._tensors:
-            import torch
-
             # a copy: what onnx returns may not be writable, which torch warns about
-            tensor = torch.from_numpy(np.array(array)).to(self.device)
-            self._tensors[key] = precision.arranged(tensor) if tensor.is_floating_point() else tensor
+            found = torch.from_numpy(np.array(array)).to(self.device)
+            self._tensors[key] = precision.arranged(found) if found.is_floating_point() else found
         return self._tensors[key]
 
 
@@ -56,14 +56,14 @@ class Program:
         model = read_model(path)
         _check(model)
         if batch > 1:
-            _check_batch(model)
-        model = fuse(_with_constants_evaluated(model))
+            check_batch(model)
+        model = fuse(with_constants_evaluated(model))
         self._model = model
         self._constants = {
             name: Constant(array, store.get(path.parent, name, array, precision))
             for name, array in model.constants.items()
         }
-        self._functions: list[tuple[Node, Callable[..., Any]]] = [(node, OPERATORS[node.op]) for node in model.nodes]
+        self._functions: list[tuple[Node, Function]] = [(node, OPERATORS[node.op]) for node in model.nodes]
         # tensors that no later node reads are freed, so that the graph's memory is as small as it can be
         last = {name: number for number, node in enumerate(model.nodes) for name in node.inputs}
         self._dead: list[list[str]] = [[] for _ in model.nodes]
@@ -89,7 +89,7 @@ class Program:
         for (node, function), dead in zip(self._functions, self._dead, strict=True):
             arguments = [values[name] if name else None for name in node.inputs]
             if self.batch > 1:
-                arguments = self._with_batch(node, arguments)
+                arguments = with_batch(node, arguments, self.batch)
             result = function(node, self._model.opset, *arguments)
             results = result if isinstance(result, tuple) else (result,)
             for name, value in zip(node.outputs, results, strict=False):
@@ -98,7 +98,7 @@ class Program:
                 del values[name]
         outputs = {}
         for name, shape in self.outputs.items():
-            value = values[name].tensor if isinstance(values[name], Constant) else values[name]
+            value = tensor(values[name])
             if tuple(value.shape) != shape:
                 raise InputError(
                     f"{self._model.path}: output {name!r} has shape {tuple(value.shape)}, expected {shape}"
@@ -106,22 +106,6 @@ class Program:
                 )
             outputs[name] = value
         return outputs
-
-    def _with_batch(self, node: Node, arguments: list[Any]) -> list[Any]:
-        """Return the inputs of `node` with the 1 that a reshape gives the batch replaced, or refuse what mixes inputs."""
-        if node.op == "Reshape" and isinstance(arguments[1], Constant):
-            shape = [int(size) for size in arguments[1].array]
-            if not shape or shape[0] not in (0, 1, -1):
-                raise InputError(f"node {node}: a reshape to {shape} cannot be run with batch {self.batch}")
-            shape[0] = self.batch
-            # the first -1 is now known; a shape of one axis keeps it as the rest
-            return [arguments[0], Constant(np.array(shape), None)]
-        return arguments
-
-
-def batched(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
-    """Return a tensor's shape with `batch` inputs instead of one."""
-    return shape if batch == 1 else (batch, *shape[1:])
 
 
 def _check(model: Model) -> None:
@@ -132,60 +116,3 @@ def _check(model: Model) -> None:
                 f"{model.path}: node {node}: the operator {node.op} is not supported by the cuda target"
                 f"{suggestion(node.op, known)}"
             )
-
-
-def _check_batch(model: Model) -> None:
-    """Refuse nodes that would mix the inputs of a batch, which shapes alone do not tell."""
-    for name, shape in {**model.inputs, **model.outputs}.items():
-        if not shape or shape[0] != 1:
-            raise InputError(
-                f"{model.path}: tensor {name!r} of shape {list(shape)} has no first axis of size 1 for a batch; "
-                "use batch: 1"
-            )
-    for node in model.nodes:
-        attributes = node.attributes
-        axes = [attributes["axis"]] if "axis" in attributes else list(attributes.get("axes", []))
-        if not axes and node.op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Squeeze", "Unsqueeze"):
-            axes = [int(axis) for name in node.inputs[1:2] for axis in model.constants.get(name, np.zeros(1)).flat]
-            axes = axes or [0]
-        if not axes and node.op in ("Split", "Gather"):
-            axes = [0]
-        reduces = node.op in BATCH_AXIS_OPERATORS or node.op.startswith("Reduce") or node.op in ("Squeeze", "Flatten")
-        permutes = node.op == "Transpose" and next(iter(attributes.get("perm", [1]))) != 0
-        if (reduces and 0 in axes) or permutes:
-            raise InputError(
-                f"{model.path}: node {node} works across the first axis, which would mix the inputs of a batch; "
-                "use batch: 1"
-            )
-
-
-def _with_constants_evaluated(model: Model) -> Model:
-    """Return `model` with every node whose inputs are all constant replaced by its result."""
-    import torch
-
-    constants = dict(model.constants)
-    nodes = []
-    for node in model.nodes:
-        if node.op == "Constant":
-            constants[node.outputs[0]] = _constant_value(node)
-        elif node.op != "BatchNormalization" and all(name in constants for name in node.inputs if name):
-            arguments = [
-                Constant(constants[name], torch.from_numpy(np.array(constants[name]))) if name else None
-                for name in node.inputs
-            ]
-            result = OPERATORS[node.op](node, model.opset, *arguments)
-            for name, value in zip(node.outputs, result if isinstance(result, tuple) else (result,), strict=False):
-                constants[name] = value.numpy()
-        else:
-            nodes.append(node)
-    return Model(model.path, model.opset, nodes, constants, model.inputs, model.outputs)
-
-
-def _constant_value(node: Node) -> Array:
-    attributes = node.attributes
-    for name, kind in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64), ("value_ints", np.int64)):  # fmt: skip
-        if name in attributes:
-            return np.array(attributes[name], dtype=kind)
-    if "value" not in attributes:
-        raise InputError(f"node {node}: only constants of numbers are supported")
-    return np.asarray(attributes["value"])

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidnn.networks.exported import ExportedNetwork
+from multidnn.targets.cuda.batching import batched
 from multidnn.targets.cuda.device import Device, Lane
-from multidnn.targets.cuda.executor import batched
 
 Key = tuple[str, str]
 # the lane of network inputs, which every lane reads from one place

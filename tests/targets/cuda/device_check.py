@@ -190,7 +190,8 @@ def kernels(check: Check) -> None:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from multidnn.targets.cuda.executor import Program, WeightStore, batched
+    from multidnn.targets.cuda.batching import batched
+    from multidnn.targets.cuda.executor import Program, WeightStore
     from multidnn.targets.cuda.precision import Precision
 
     for name in check.names:
