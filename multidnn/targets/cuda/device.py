@@ -14,9 +14,12 @@ from multidnn.targets.cuda.spec import CudaSpec
 _WARM_UP_RUNS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Captured:
-    """Work captured from a stream: torch's graph, which keeps the memory, and what the captured function returned."""
+    """Work captured from a stream: torch's graph, which keeps the memory, and what the captured function returned.
+
+    Each is itself only: two captures of one function write to different memory.
+    """
 
     graph: Any
     result: Any

@@ -1,6 +1,7 @@
 """CUDA graphs put together from captured parts and time stamps, to be launched as one."""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from multidnn.targets.cuda.device import Captured, Device, Lane
@@ -86,3 +87,36 @@ class Chain:
         if self._executable is not None:
             driver.cuGraphExecDestroy(self._executable)
         driver.cuGraphDestroy(self._graph)
+
+
+class Mark(Enum):
+    """What a chain holds besides captured parts."""
+
+    STAMP = "stamp"
+
+
+class Chains:
+    """Ready chains by what they are made of: asking for the same again gives the same one."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._chains: dict[tuple[str, tuple[Captured | Mark, ...]], Chain] = {}
+
+    def of(self, lane: Lane, work: Sequence[Captured | Mark]) -> Chain:
+        """Return the chain that does `work` on `lane`, in this order, ready to be launched."""
+        key = (lane.name, tuple(work))
+        if key not in self._chains:
+            chain = Chain(self._device, lane, sum(item is Mark.STAMP for item in work))
+            for item in work:
+                if isinstance(item, Mark):
+                    chain.stamp()
+                else:
+                    chain.add([item])
+            self._chains[key] = chain.ready()
+        return self._chains[key]
+
+    def close(self) -> None:
+        """Free all of them; the parts stay."""
+        for chain in self._chains.values():
+            chain.close()
+        self._chains = {}

@@ -6,6 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 from multidnn.errors import InputError
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.base import Step
+from multidnn.targets.cuda.groups import WHOLE, split_call
 
 Place = tuple[str, int]
 
@@ -36,13 +37,7 @@ def _steps(turns: Mapping[str, Sequence[Step]]) -> list[tuple[str, int, Step]]:
     return [(worker, number, step) for worker, steps in turns.items() for number, step in enumerate(steps)]
 
 
-def split_call(call: str) -> tuple[str, str]:
-    """Return the instance and the part (a group's index, ``whole`` or ``streams``) of a call."""
-    instance, _, part = call.rpartition("/")
-    return instance, part
-
-
-def adoptions(
+def taken_over(
     turns: Mapping[str, Sequence[Step]], networks: Mapping[str, ExportedNetwork]
 ) -> dict[tuple[str, int, str], str]:
     """Return which tensors must be taken over from another worker: (instance, group that reads it, tensor) to the
@@ -50,9 +45,9 @@ def adoptions(
     ran: dict[tuple[str, int], str] = {}
     for worker, _, step in _steps(turns):
         for call in step.calls:
-            instance, part = split_call(call)
-            if part.isdigit():
-                ran[instance, int(part)] = worker
+            instance, group = split_call(call)
+            if group != WHOLE:
+                ran[instance, group] = worker
     found: dict[tuple[str, int, str], str] = {}
     for (instance, index), worker in ran.items():
         network = networks[instance]

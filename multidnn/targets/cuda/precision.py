@@ -9,6 +9,7 @@ from typing import Any
 # channels-last tensors, the fp32 units' a quarter slower
 _CHANNELS_LAST = frozenset({"tf32", "fp16", "bf16"})
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+_RUNTIME = "torch-"
 # largest deviation from fp32 outputs that is rounding, as a share of the largest output
 _TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1}
 
@@ -18,6 +19,16 @@ class Precision:
     """One of `PRECISIONS`, or fp64 for references on the CPU."""
 
     name: str
+
+    @classmethod
+    def of_runtime(cls, runtime: str) -> "Precision":
+        """Return the precision that the runtime of this name computes in."""
+        return cls(runtime.removeprefix(_RUNTIME))
+
+    @property
+    def runtime(self) -> str:
+        """What torch in this precision is called where a file names a runtime."""
+        return _RUNTIME + self.name
 
     @property
     def dtype(self) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multidnn.networks.exported import ExportedNetwork
+from multidnn.targets.cuda.precision import Precision, tolerance
 from multidnn.targets.cuda.spec import CudaSpec
 
 if TYPE_CHECKING:
@@ -61,13 +62,11 @@ class CudaTarget:
     @property
     def chip_runtimes(self) -> tuple[str, ...]:
         """Ways to run a network on all SMs: torch in each precision that a partition has."""
-        return tuple(f"torch-{precision}" for precision in self.spec.precisions)
+        return tuple(Precision(name).runtime for name in self.spec.precisions)
 
     @property
     def output_tolerance(self) -> float:
         """How far outputs may differ between these accelerators by rounding, as a share of the largest output."""
-        from multidnn.targets.cuda.precision import tolerance
-
         return tolerance(self.spec.precisions)
 
     @property
@@ -84,7 +83,12 @@ class CudaTarget:
         """Return the target with one of its splits, named like this one."""
         return CudaTarget(self.name, self.spec.only(name))
 
-    def _opened(self) -> "Device":
+    def opened(self) -> "Device":
+        """Return the GPU, divided; it is opened when first asked for.
+
+        Raises:
+            InputError: PyTorch, cuda-bindings or the GPU is missing, or the partitions do not fit on it.
+        """
         if self._device is None:
             from multidnn.targets.cuda.device import Device
 
@@ -93,7 +97,7 @@ class CudaTarget:
 
     def facts(self) -> dict[str, Any]:
         """See `Target.facts`; multiprocessors are those that the driver really gave."""
-        device = self._opened()
+        device = self.opened()
         import torch
 
         properties = torch.cuda.get_device_properties(self.spec.device)
@@ -102,7 +106,7 @@ class CudaTarget:
             "kind": self.kind,
             "accelerators": {
                 name: {
-                    "runtime": f"torch-{lane.precision.name}",
+                    "runtime": lane.precision.runtime,
                     "sms": lane.sms,
                     "precision": lane.precision.name,
                     "clusters_kept_together": device.clusters[name],
@@ -145,7 +149,7 @@ class CudaTarget:
             return None, "not asked for (`demand: graph`): partitions share the L2 cache too, which these do not see"
         from multidnn.targets.cuda.counting import MEANING, METHOD, counter_problem
 
-        self._opened()
+        self.opened()
         problem = counter_problem(self.spec.device)
         return (METHOD, MEANING) if problem is None else (None, problem)
 
@@ -157,7 +161,7 @@ class CudaTarget:
         Raises:
             InputError: PyTorch, cuda-bindings or the GPU is missing, or the partitions do not fit on it.
         """
-        device = self._opened()
+        device = self.opened()
         from multidnn.targets.cuda.session import CudaSession
 
         return CudaSession(device, instances, chip or {})

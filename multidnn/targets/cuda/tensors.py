@@ -1,14 +1,16 @@
 """Where the tensors that cross groups are: on the device once per lane, and in the host's memory for who asks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets.cuda.batching import batched
 from multidnn.targets.cuda.device import Device, Lane
+from multidnn.targets.cuda.groups import outputs_of
 
 Key = tuple[str, str]
 # the lane of network inputs, which every lane reads from one place
@@ -26,8 +28,9 @@ class Tensors:
     uploaded, to every place, before each run, and downloaded after it.
     """
 
-    def __init__(self, device: Device, instances: Mapping[str, ExportedNetwork], batch: int) -> None:
+    def __init__(self, device: Device, instances: Mapping[str, ExportedNetwork]) -> None:
         self._device = device
+        self._instances = instances
         self._shapes: dict[Key, tuple[int, ...]] = {}
         self._places: dict[Key, dict[str, Any]] = {}
         self._written: dict[Key, str] = {}
@@ -36,13 +39,11 @@ class Tensors:
         for instance, network in instances.items():
             for shapes in (network.inputs, *(part for g in network.groups for part in (g.inputs, g.outputs))):
                 for name, shape in shapes.items():
-                    self._shapes[instance, name] = batched(shape, batch) if shape else shape
+                    self._shapes[instance, name] = batched(shape, device.spec.batch) if shape else shape
         for key in self._inputs:
             self._places[key] = {_SHARED: self._new(key)}
 
     def _new(self, key: Key) -> Any:
-        import torch
-
         tensor = torch.zeros(self._shapes[key], dtype=torch.float32, device=self._device.name)
         torch.cuda.current_stream().synchronize()
         return tensor
@@ -68,15 +69,13 @@ class Tensors:
         for name, tensor in outputs.items():
             self._places.setdefault((instance, name), {})[lane.name] = tensor
 
-    def written(self, lane: Lane, instance: str, names: Iterable[str]) -> None:
-        """Take note that a run has written tensors on `lane`."""
-        for name in names:
+    def written(self, lane: Lane, instance: str, group: int) -> None:
+        """Take note that a run has written what a group gives, on `lane`."""
+        for name in outputs_of(self._instances[instance], group):
             self._written[instance, name] = lane.name
 
     def mirror(self, instance: str, name: str) -> NDArray[np.float32]:
         """Return the host's array of a tensor; it holds what the device has."""
-        import torch
-
         key = (instance, name)
         if key not in self._mirrors:
             self._mirrors[key] = torch.zeros(self._shapes[key], dtype=torch.float32).pin_memory()
@@ -86,8 +85,6 @@ class Tensors:
 
     def upload(self) -> None:
         """Copy every mirror to all places of its tensor."""
-        import torch
-
         if not self._mirrors:
             return
         with torch.cuda.stream(self._device.main_stream):
@@ -102,8 +99,6 @@ class Tensors:
             self._download(key)
 
     def _download(self, key: Key) -> None:
-        import torch
-
         places = self._places.get(key, {})
         # a tensor that nothing has written yet is the same everywhere
         source = (
@@ -117,8 +112,6 @@ class Tensors:
 
     def fill(self, rng: np.random.Generator, only_inputs: bool) -> None:
         """Write standard normal noise into the inputs, or into every tensor, wherever they are."""
-        import torch
-
         for key, shape in self._shapes.items():
             if only_inputs and key not in self._inputs:
                 continue
@@ -128,3 +121,8 @@ class Tensors:
             for place in self._places.get(key, {}).values():
                 place.copy_(noise)
         torch.cuda.current_stream().synchronize()
+
+    def close(self) -> None:
+        """Free all places and mirrors; arrays that were given out stay with who has them."""
+        self._shapes, self._places, self._mirrors = {}, {}, {}
+        self._written, self._inputs = {}, set()

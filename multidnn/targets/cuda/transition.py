@@ -1,8 +1,13 @@
 """Measures what a hand-over between two partitions costs, with the very events, copies and stamps of a run."""
 
+import torch
+
+from multidnn.targets.cuda.adoptions import Adoptions
 from multidnn.targets.cuda.device import Captured, Device, Lane
 from multidnn.targets.cuda.gate import Gate
 from multidnn.targets.cuda.graphs import Chain
+from multidnn.targets.cuda.memory import GraphMemory
+from multidnn.targets.cuda.tensors import Tensors
 
 
 class Handover:
@@ -16,8 +21,6 @@ class Handover:
     def __init__(
         self, device: Device, gate: Gate, source: Lane, destination: Lane, touch: Captured, adopt: Captured
     ) -> None:
-        import torch
-
         self._gate = gate
         self._source = source
         self._destination = destination
@@ -69,3 +72,32 @@ class Handover:
         """Free its graphs."""
         for chain in self._chains:
             chain.close()
+
+
+class Transitions:
+    """Hands any tensor from any lane to any other."""
+
+    def __init__(self, device: Device, tensors: Tensors, memory: GraphMemory, adoptions: Adoptions, gate: Gate) -> None:
+        self._device = device
+        self._tensors = tensors
+        self._memory = memory
+        self._adoptions = adoptions
+        self._gate = gate
+
+    def measure(
+        self, source: Lane, destination: Lane, instance: str, tensor: str, rounds: int
+    ) -> tuple[list[float], list[float], list[float]]:
+        """Hand a tensor over `rounds` times; see `Handover.measure` for what is returned."""
+        touch = self._touched(source, instance, tensor)
+        adopt = self._adoptions.part(destination, source, instance, tensor)
+        handover = Handover(self._device, self._gate, source, destination, touch, adopt)
+        try:
+            return handover.measure(rounds)
+        finally:
+            handover.close()
+
+    def _touched(self, lane: Lane, instance: str, tensor: str) -> Captured:
+        """Return work that writes a tensor on `lane`, as its group would."""
+        place = self._tensors.place(lane, instance, tensor)
+        lane.warm_up(lambda: place.mul_(1))
+        return self._memory.capture(lane, instance, lambda: place.mul_(1))

@@ -48,9 +48,10 @@ class CpuEvent:
 
 
 class CpuCaptured:
-    """A function to call again, and where its results stay."""
+    """A function to call again, where its results stay, and which lane and memory pool it was captured with."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], Any], lane: "CpuLane", pool: Any) -> None:
+        self.lane, self.pool = lane, pool
         self.function = function
         self.result = function()
 
@@ -64,7 +65,11 @@ class CpuCaptured:
 
 
 class CpuLane(Lane):
-    """A lane on the CPU."""
+    """A lane on the CPU, which keeps what was captured on it."""
+
+    def __init__(self, *description: Any) -> None:
+        super().__init__(*description)
+        self.captured: list[CpuCaptured] = []
 
     def warm_up(self, function: Callable[[], Any]) -> None:
         """See Lane."""
@@ -74,24 +79,25 @@ class CpuLane(Lane):
     def capture(self, function: Callable[[], Any], pool: Any) -> Any:
         """See Lane."""
         with self.precision.applied():
-            return CpuCaptured(function)
+            self.captured.append(CpuCaptured(function, self, pool))
+        return self.captured[-1]
 
 
 class CpuChain:
     """Runs its parts when it is launched."""
 
     def __init__(self, device: Any, lane: Any, stamps: int) -> None:
-        self._lane = lane
-        self._work: list[Any] = []
+        self.lane = lane
+        self.work: list[Any] = []
         self._times: list[int] = []
 
     def stamp(self) -> None:
         """See Chain."""
-        self._work.append(None)
+        self.work.append(None)
 
     def add(self, parts: Sequence[CpuCaptured]) -> None:
         """See Chain."""
-        self._work += parts
+        self.work += parts
 
     def ready(self) -> "CpuChain":
         """See Chain."""
@@ -100,8 +106,8 @@ class CpuChain:
     def launch(self) -> None:
         """See Chain."""
         self._times = []
-        with self._lane.precision.applied():
-            for part in self._work:
+        with self.lane.precision.applied():
+            for part in self.work:
                 if part is None:
                     self._times.append(time.perf_counter_ns())
                 else:
@@ -181,7 +187,7 @@ class CpuDevice:
 def cpu_target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], CudaTarget]:
     """Opens a cuda target whose device is the CPU."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from multidnn.targets.cuda import session, transition
+    from multidnn.targets.cuda import background, device, graphs, session, timing, transition
 
     for name, replacement in {
         "current_stream": CpuStream,
@@ -192,17 +198,12 @@ def cpu_target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]],
     }.items():
         monkeypatch.setattr(torch.cuda, name, replacement)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    for module in (session, transition):
+    monkeypatch.setattr(device, "Device", CpuDevice)
+    for module in (graphs, timing, transition):
         monkeypatch.setattr(module, "Chain", CpuChain)
     monkeypatch.setattr(session, "Gate", CpuGate)
-    monkeypatch.setattr(session, "TrafficLoad", CpuTraffic)
+    monkeypatch.setattr(background, "TrafficLoad", CpuTraffic)
     monkeypatch.setattr(CudaTarget, "facts", lambda self: {"target": self.name})
     monkeypatch.setattr(CudaTarget, "clocks", lambda self: {})
     monkeypatch.setattr(CudaTarget, "traffic_counter", lambda self: (None, "a stand-in has no counters"))
-
-    def opened(spec: Mapping[str, Any]) -> CudaTarget:
-        target = CudaTarget("gpu", spec)
-        target._device = CpuDevice("gpu", target.spec)  # type: ignore[assignment]
-        return target
-
-    return opened
+    return lambda spec: CudaTarget("gpu", spec)

@@ -90,10 +90,10 @@ def splits(check: Check) -> None:
 
     for sms in ((32, 100), (64, 68), (44, 88), (40, 48, 44), (32, 32, 32, 36), (64, 64)):
         try:
-            device = check.target(*dict.fromkeys(sms))._opened() if len(set(sms)) == len(sms) else None
+            device = check.target(*dict.fromkeys(sms)).opened() if len(set(sms)) == len(sms) else None
             if device is None:
                 named = {f"p{i}": {"sms": count} for i, count in enumerate(sms)}
-                device = CudaTarget("cuda", {"partitions": named})._opened()
+                device = CudaTarget("cuda", {"partitions": named}).opened()
         except Exception as error:
             print(f"   {sms}: {error}")
             continue

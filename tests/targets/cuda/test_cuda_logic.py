@@ -10,9 +10,10 @@ from multidnn.networks.exported import ExportedNetwork
 from multidnn.targets import open_target
 from multidnn.targets.base import Step
 from multidnn.targets.cuda.counting import bytes_between_markers, parse
+from multidnn.targets.cuda.groups import WHOLE, split_call
 from multidnn.targets.cuda.model import Node
 from multidnn.targets.cuda.partitions import divide
-from multidnn.targets.cuda.plans import adoptions, launch_order, split_call
+from multidnn.targets.cuda.plans import launch_order, taken_over
 from multidnn.targets.cuda.spec import CudaSpec
 from multidnn.targets.cuda.target import CudaTarget
 from multidnn.targets.cuda.windows import Window
@@ -102,8 +103,9 @@ def test_steps_that_wait_for_each_other() -> None:
         launch_order(turns)
 
 
-def test_calls() -> None:
-    assert split_call("camera/left/3") == ("camera/left", "3")
+def test_calls_name_groups_or_the_network_uncut() -> None:
+    assert split_call("camera/left/3") == ("camera/left", 3)
+    assert split_call("camera/whole") == split_call("camera/streams") == ("camera", WHOLE)
 
 
 def test_only_tensors_of_another_worker_are_adopted(tiny_networks: dict[str, Path]) -> None:
@@ -114,7 +116,7 @@ def test_only_tensors_of_another_worker_are_adopted(tiny_networks: dict[str, Pat
     }
     (second,) = network.groups[1].outputs
     (third,) = network.groups[2].outputs
-    assert adoptions(turns, {"i": network}) == {("i", 2, second): "a", ("i", 3, third): "b"}
+    assert taken_over(turns, {"i": network}) == {("i", 2, second): "a", ("i", 3, third): "b"}
 
 
 def test_counters_between_markers() -> None:

@@ -215,15 +215,14 @@ def test_requests_are_answered_beside_others(cpu_target: Open, tiny_networks: di
 def test_an_urgent_network_runs_what_was_captured_on_its_lane_in_another_stream(
     cpu_target: Open, tiny_networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multidnn.targets.cuda import session as module
+    from multidnn.targets.cuda import graphs
 
     network = ExportedNetwork.read(tiny_networks["beta"])
     launched = []
-    original = module.Chain.launch
-    monkeypatch.setattr(module.Chain, "launch", lambda chain: (launched.append(chain), original(chain))[1])
+    original = graphs.Chain.launch
+    monkeypatch.setattr(graphs.Chain, "launch", lambda chain: (launched.append(chain), original(chain))[1])
     with cpu_target(TWO).open_session({"beta": network}, chip={"beta": "torch-fp32"}) as session:
         session.load(only={})
-        captured = session._part(session._lanes[chip_worker("beta")], "beta", -1)
         (output,) = network.outputs
         found = []
         for urgent in (False, True):
@@ -232,9 +231,11 @@ def test_an_urgent_network_runs_what_was_captured_on_its_lane_in_another_stream(
             found.append(session.tensor("beta", output).copy())
         np.testing.assert_array_equal(*found)
     ordinary, urgent_chain = launched
-    assert urgent_chain._lane.name == f"urgent {ordinary._lane.name}"
-    assert urgent_chain._lane.stream is not ordinary._lane.stream
-    assert urgent_chain._work == ordinary._work == [captured]
+    assert ordinary.lane.name == chip_worker("beta")
+    assert urgent_chain.lane.name == f"urgent {ordinary.lane.name}"
+    assert urgent_chain.lane.stream is not ordinary.lane.stream
+    assert urgent_chain.work == ordinary.work
+    assert [part.lane for part in ordinary.work] == [ordinary.lane]
 
 
 def test_the_isolation_job(cpu_target: Open, tiny_networks: dict[str, Path], tmp_path: Path) -> None:
@@ -254,7 +255,7 @@ def test_a_network_that_a_partition_does_not_take_ends_the_isolation_job(
     target = cpu_target(TWO)
     problems = iter([None, None, "CUDA_ERROR_INVALID_CLUSTER_SIZE"])
     monkeypatch.setattr(
-        target._device, "graph_problem", lambda captured: next(problems, "CUDA_ERROR_INVALID_CLUSTER_SIZE")
+        target.opened(), "graph_problem", lambda captured: next(problems, "CUDA_ERROR_INVALID_CLUSTER_SIZE")
     )
     case = IsolationCase.of("kept", {"network": "alpha", "accelerator": "small"}, {"large": ["beta"]})
     with pytest.raises(
@@ -277,7 +278,7 @@ def test_groups_whose_kernels_a_partition_cannot_take(
         # lanes are loaded in turn: both tries of the first group on the first lane
         return "CUDA_ERROR_INVALID_CLUSTER_SIZE" if len(tried) <= 2 else None
 
-    monkeypatch.setattr(target._opened(), "graph_problem", problem)
+    monkeypatch.setattr(target.opened(), "graph_problem", problem)
     with target.open_session({"beta": network}) as session:
         session.load()
         first, second = target.accelerators
@@ -288,10 +289,11 @@ def test_groups_whose_kernels_a_partition_cannot_take(
 
 def test_instances_share_no_memory_for_temporaries(cpu_target: Open, tiny_networks: dict[str, Path]) -> None:
     networks = {name: ExportedNetwork.read(directory) for name, directory in tiny_networks.items()}
-    with cpu_target(TWO).open_session(networks) as session:
+    target = cpu_target(TWO)
+    with target.open_session(networks) as session:
         session.load()
-        pools = list(session._pools.values())
-        assert len(pools) == len({id(pool) for pool in pools}) == 2 * len(networks)
+    lanes = target.opened().lanes.values()
+    assert len({id(part.pool) for lane in lanes for part in lane.captured}) == len(lanes) * len(networks)
 
 
 def test_what_is_not_loaded_cannot_be_run(cpu_target: Open, tiny_networks: dict[str, Path]) -> None:
