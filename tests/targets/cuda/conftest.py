@@ -184,7 +184,7 @@ class CpuDevice:
 
 
 @pytest.fixture
-def cpu_target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], CudaTarget]:
+def cpu_target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, Any]], CudaTarget]]:
     """Opens a cuda target whose device is the CPU."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from multidnn.targets.cuda import background, device, graphs, session, timing, transition
@@ -206,4 +206,8 @@ def cpu_target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]],
     monkeypatch.setattr(CudaTarget, "facts", lambda self: {"target": self.name})
     monkeypatch.setattr(CudaTarget, "clocks", lambda self: {})
     monkeypatch.setattr(CudaTarget, "traffic_counter", lambda self: (None, "a stand-in has no counters"))
-    return lambda spec: CudaTarget("gpu", spec)
+    # on a busy machine each small operator would wait for a second thread that gets no core
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield lambda spec: CudaTarget("gpu", spec)
+    torch.set_num_threads(threads)
