@@ -4,9 +4,8 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from multidnn.config.places import KeyPath
 from multidnn.errors import suggestion
-
-KeyPath = tuple[str | int, ...]
 
 AUTO = "auto"
 # kinds whose sessions can hold several splits of a chip (`targets.base.Target.splits`)

@@ -52,7 +52,7 @@ class Run:
     def choices(self) -> dict[str, str]:
         """Return what `partitions: auto` runs: whole, streams, and every placed scheduler on the split chosen for it."""
         placed = {scheduler: f"{scheduler}@{split}" for scheduler, split in self.splits.items()}
-        return {name: name for name in UNPLACED} | {s: name for s, name in placed.items() if name in self.makespan_ms}
+        return {name: name for name in UNPLACED} | placed
 
     def recommended(self) -> tuple[str, float]:
         """Return the recommended scheduler, and how its time compares with the best of whole, streams and naive.

@@ -222,11 +222,14 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     fixed = read_yaml(Path(__file__).with_name("workloads.yaml"))["fixed"]
-    print(sweep_table([sweep for folder in arguments.folders for sweep in sweeps(folder)]))
+    swept = [sweep for folder in arguments.folders for sweep in sweeps(folder)]
+    if swept:
+        print(sweep_table(swept))
     for folder in arguments.folders:
-        found = list(read_runs(folder))
-        print(f"\n{folder.name}\n\n{isolation_table(folder)}")
-        if found:
+        print(f"\n{folder.name}")
+        if (folder / "isolation").is_dir():
+            print(f"\n{isolation_table(folder)}")
+        if found := list(read_runs(folder)):
             print(f"\n{fixed_table(found, fixed)}\n\n{auto_table(found)}\n\n{accuracy(found)}")
         write_samples(folder, arguments.samples / f"{folder.name}.json")
     if arguments.figure:

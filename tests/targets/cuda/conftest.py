@@ -1,6 +1,5 @@
 """A stand-in for a GPU: lanes whose captured work is run on the CPU when it is launched, with torch's CUDA calls gone."""
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,9 +10,6 @@ import pytest
 from multidnn.targets.cuda.device import Lane
 from multidnn.targets.cuda.spec import CudaSpec
 from multidnn.targets.cuda.target import CudaTarget
-
-# these cannot be imported without PyTorch
-collect_ignore = [] if importlib.util.find_spec("torch") else ["test_cuda_executor.py", "test_cuda_operators.py"]
 
 
 class CpuStream:

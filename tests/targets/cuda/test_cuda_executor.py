@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from onnx import helper, numpy_helper
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
+import torch
 
 from multidnn import networks
 from multidnn.errors import InputError

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from multidnn.targets.cuda import operators
 from tests.targets.cuda.onnx_models import IMAGE, expected, f32, model, run
 
