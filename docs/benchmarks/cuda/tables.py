@@ -221,6 +221,9 @@ def main() -> None:
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
+    for folder in arguments.folders:
+        if not folder.is_dir():
+            parser.error(f"{folder}: no such folder; benchmark.py --out makes it")
     fixed = read_yaml(Path(__file__).with_name("workloads.yaml"))["fixed"]
     swept = [sweep for folder in arguments.folders for sweep in sweeps(folder)]
     if swept:
