@@ -91,7 +91,7 @@ class Device:
         self.spec = spec
         self.name = f"cuda:{spec.device}"
         self.kernels = kernels_of(spec.device)
-        self.total_sms, self.granularity = green.multiprocessors(spec.device)
+        self.total_sms, self.granularity = green.multiprocessors(spec.device, spec.large_clusters)
         self._primary = check(driver.cuCtxGetCurrent(), "reading the current context")
         self.main_stream = torch.cuda.Stream()
         self.lanes: dict[str, Lane] = {}

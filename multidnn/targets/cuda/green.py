@@ -6,6 +6,7 @@ too, run on its SMs only, and a graph captured from such a stream keeps that for
 tests/targets/cuda/device_check.py).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from multidnn.targets.cuda.spec import Size
 # name their enumeration differently
 _IGNORE_COSCHEDULING = 1
 _LARGE_CLUSTERS = 2
+# SMs that stay together for the largest thread-block clusters; dealt out in fewer, no partition would hold one
+_LARGEST_CLUSTER = 16
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,19 @@ class GreenContext:
     clusters: bool
 
 
-def multiprocessors(device: int) -> tuple[int, int]:
+def multiprocessors(device: int, large_clusters: bool) -> tuple[int, int]:
     """Return how many SMs `device` has, and in units of how many they are dealt out.
+
+    Args:
+        large_clusters: whether a partition must hold the largest thread-block clusters.
 
     Raises:
         InputError: the driver cannot partition this device.
     """
     sm = _resource(device).sm
     # drivers before CUDA 13 do not say; 8 is right for every device since compute capability 9.0
-    return int(sm.smCount), max(int(getattr(sm, "smCoscheduledAlignment", 0)), 8)
+    unit = max(int(getattr(sm, "smCoscheduledAlignment", 0)), 8)
+    return int(sm.smCount), math.lcm(unit, _LARGEST_CLUSTER) if large_clusters else unit
 
 
 def create(device: int, wanted: Mapping[str, Size], large_clusters: bool, place: str) -> dict[str, GreenContext]:
@@ -51,7 +58,7 @@ def create(device: int, wanted: Mapping[str, Size], large_clusters: bool, place:
     """
     from cuda.bindings import driver
 
-    total, granularity = multiprocessors(device)
+    total, granularity = multiprocessors(device, large_clusters)
     division = divide(wanted, total, granularity, place)
     groups, rest, clusters = _dealt(device, division, large_clusters, place)
     contexts: dict[str, GreenContext] = {}

@@ -1,6 +1,7 @@
 """The parts of the cuda target that need neither a GPU nor PyTorch."""
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,35 @@ from multidnn.targets.cuda.groups import WHOLE, split_call
 from multidnn.targets.cuda.model import Node
 from multidnn.targets.cuda.partitions import divide
 from multidnn.targets.cuda.plans import launch_order, taken_over
-from multidnn.targets.cuda.spec import CudaSpec
+from multidnn.targets.cuda.spec import CudaSpec, Size
 from multidnn.targets.cuda.target import CudaTarget
 from multidnn.targets.cuda.windows import Window
 
 
 @pytest.mark.parametrize(
-    ("wanted", "counts", "rest", "unit"),
+    ("wanted", "counts", "rest", "unit", "granularity"),
     [
-        ({"a": 32, "b": 100}, {"a": 32, "b": 100}, "b", 32),
-        ({"a": 64, "b": 68}, {"a": 64, "b": 68}, "b", 64),
-        ({"a": 68, "b": 64}, {"a": 68, "b": 64}, "a", 64),
-        ({"a": 44, "b": 88}, {"a": 44, "b": 88}, "a", 88),
-        ({"a": 40, "b": 48, "c": 44}, {"a": 40, "b": 48, "c": 44}, "c", 8),
-        ({"a": 64, "b": 64}, {"a": 64, "b": 64}, None, 64),
-        ({"a": 10, "b": 20}, {"a": 16, "b": 24}, None, 8),
-        ({"a": 132}, {"a": 132}, "a", 132),
-        ({"a": 32, "b": None}, {"a": 32, "b": 100}, "b", 32),
-        ({"a": None, "b": 30}, {"a": 100, "b": 32}, "a", 32),
-        ({"a": None}, {"a": 132}, "a", 132),
+        ({"a": 32, "b": 100}, {"a": 32, "b": 100}, "b", 32, 8),
+        ({"a": 64, "b": 68}, {"a": 64, "b": 68}, "b", 64, 8),
+        ({"a": 68, "b": 64}, {"a": 68, "b": 64}, "a", 64, 8),
+        ({"a": 44, "b": 88}, {"a": 44, "b": 88}, "a", 88, 8),
+        ({"a": 40, "b": 48, "c": 44}, {"a": 40, "b": 48, "c": 44}, "c", 8, 8),
+        ({"a": 64, "b": 64}, {"a": 64, "b": 64}, None, 64, 8),
+        ({"a": 10, "b": 20}, {"a": 16, "b": 24}, None, 8, 8),
+        ({"a": 132}, {"a": 132}, "a", 132, 8),
+        ({"a": 32, "b": None}, {"a": 32, "b": 100}, "b", 32, 8),
+        ({"a": None, "b": 30}, {"a": 100, "b": 32}, "a", 32, 8),
+        ({"a": None}, {"a": 132}, "a", 132, 8),
+        # large clusters: nothing is made of units of 8
+        ({"a": 48, "b": 40, "c": None}, {"a": 48, "b": 48, "c": 36}, "c", 48, 16),
+        ({"a": Fraction(1, 3), "b": Fraction(1, 3), "c": None}, {"a": 48, "b": 48, "c": 36}, "c", 48, 16),
+        ({"a": 32, "b": None}, {"a": 32, "b": 100}, "b", 32, 16),
     ],
 )
-def test_division(wanted: dict[str, int | None], counts: dict[str, int], rest: str | None, unit: int) -> None:
-    division = divide(wanted, 132, 8)
+def test_division(
+    wanted: dict[str, Size], counts: dict[str, int], rest: str | None, unit: int, granularity: int
+) -> None:
+    division = divide(wanted, 132, granularity)
     assert division.counts == counts
     assert division.rest == rest
     assert division.unit == unit
@@ -48,6 +55,11 @@ def test_division(wanted: dict[str, int | None], counts: dict[str, int], rest: s
 def test_partitions_that_do_not_fit(wanted: dict[str, int | None]) -> None:
     with pytest.raises(InputError, match="do not fit on 132 multiprocessors"):
         divide(wanted, 132, 8, "target 'x'")
+
+
+def test_partitions_that_do_not_fit_in_larger_units() -> None:
+    with pytest.raises(InputError, match=r"b: 48, c: 44 do not fit on 132 multiprocessors.* in units of 16"):
+        divide({"a": 40, "b": 48, "c": 44}, 132, 16)
 
 
 @pytest.mark.parametrize(
