@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise, permutations, product
 from typing import Any, TypedDict
@@ -118,12 +118,29 @@ def _arrangements(parts: Sequence[Any]) -> int:
     return math.factorial(len(parts)) // math.prod(map(math.factorial, Counter(parts).values()))
 
 
+def best_other(
+    problem: Problem,
+    found: Iterable[Placement],
+    *,
+    target: str = "",
+    max_transitions: int | None = None,
+    time_limit_s: float,
+) -> Schedule:
+    """The best schedule by haxconn with a placement that is none of `found`, nor equal to one but for interchangeable
+    instances; its bound holds for all such schedules.
+
+    Raises:
+        InputError: there is no other placement (`Infeasible`), none was found in time, or too many are equal.
+    """
+    equal = [other for placement in found for other in equal_placements(problem.workload, placement)]
+    return solve(
+        problem, "haxconn", target=target, max_transitions=max_transitions, time_limit_s=time_limit_s, exclude=equal
+    )
+
+
 def _second(problem: Problem, schedule: Schedule, placement: Placement, share: float) -> Alternative | Absent:
     try:
-        equal = equal_placements(problem.workload, placement)
-        found = solve(
-            problem, "haxconn", max_transitions=schedule.max_transitions, time_limit_s=share, exclude=tuple(equal)
-        )
+        found = best_other(problem, [placement], max_transitions=schedule.max_transitions, time_limit_s=share)
     except InputError as error:
         # no other placement, none found in time, or too many equal ones: the reason is the answer
         return {"absent": str(error)}

@@ -36,9 +36,13 @@ def choose(paths: Mapping[str, Path], target: str, out: Path) -> None:
         best(schedules, absent).write(out)
         return
     ((workload, scheduler),) = names
+    write_json(out, {"workload": workload, "target": target, "scheduler": scheduler, "absent": one_reason(absent)})
+
+
+def one_reason(absent: Mapping[str, str]) -> str:
+    """Say why no variant has a schedule, given each one's reason."""
     reasons = list(dict.fromkeys(absent.values()))
-    reason = reasons[0] if len(reasons) == 1 else "; ".join(f"{name}: {text}" for name, text in absent.items())
-    write_json(out, {"workload": workload, "target": target, "scheduler": scheduler, "absent": reason})
+    return reasons[0] if len(reasons) == 1 else "; ".join(f"{name}: {text}" for name, text in absent.items())
 
 
 def best(schedules: Mapping[str, Schedule], absent: Mapping[str, str] | None = None) -> Schedule:
