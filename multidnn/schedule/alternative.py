@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from multidnn.errors import InputError
 from multidnn.schedule.problem import Infeasible, Problem
-from multidnn.schedule.schedule import NamedPlacement, Schedule, check
+from multidnn.schedule.schedule import NamedPlacement, Schedule, check, status_of
 from multidnn.schedule.solving import SEARCHED, solve
 from multidnn.schedule.timeline import Placement
 from multidnn.schedule.workload import Workload
@@ -183,12 +183,11 @@ def _alternative(schedule: Schedule, found: Schedule, bound: float | None) -> Al
     sign = _sign(schedule)
     bounds = [sign * known for known in (found.bound, bound) if known is not None]
     tightest = sign * max(bounds) if bounds else None
-    proved = tightest is not None and abs(found.value - tightest) <= 1e-6 * abs(found.value)
     return {
         "max_transitions": found.max_transitions,
         "value": found.value,
         "bound": tightest,
-        "status": "optimal" if proved else "feasible",
+        "status": status_of(found.value, tightest),
         "better_pct": 100 * sign * (schedule.value - found.value) / schedule.value if schedule.value else None,
         "placement": found.placement,
         "solve_s": found.solve_s,
