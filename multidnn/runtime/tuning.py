@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from multidnn.errors import InputError
 from multidnn.files import write_json
 from multidnn.measure.lock import machine_lock
 from multidnn.measure.sidecar import environment
@@ -104,8 +103,7 @@ def tuned_schedule(
         bound: what no schedule can beat under the model.
     """
     best = candidates[chosen]
-    if best.value is None:
-        raise InputError(f"workload {best.workload}: a candidate without a value")
+    assert best.value is not None, "candidates are predicted"
     return replace(
         best,
         scheduler="tuned",
