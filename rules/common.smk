@@ -61,6 +61,8 @@ RUNNING_DYNAMIC = {
     "seed": config["seed"],
 }
 SESSION_SCHEDULERS = settings.schedulers_of_kind(config, "host")
+# what is solved for; the other one is chosen by measuring
+SOLVED_SCHEDULERS = [name for name in SESSION_SCHEDULERS if name != settings.TUNED]
 CHIP_SCHEDULERS = [name for name in SESSION_SCHEDULERS if name in settings.WHOLE_CHIP]
 # where a chip cannot be used whole
 PLACED_SCHEDULERS = settings.schedulers_of_kind(config, "recorded")
@@ -211,6 +213,14 @@ def variant_schedules(wildcards):
         variant=variants.variants_of(config, wildcards.target),
         workload=[wildcards.workload],
         scheduler=PLACED_SCHEDULERS,
+    )
+
+
+def variant_candidates(wildcards):
+    return expand(
+        "results/{variant}/candidates/{workload}.json",
+        variant=variants.variants_of(config, wildcards.target),
+        workload=[wildcards.workload],
     )
 
 

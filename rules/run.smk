@@ -1,3 +1,33 @@
+rule tune:
+    input:
+        networks=workload_network_files,
+        models=workload_network_models,
+        candidates="results/{target}/candidates/{workload}.json",
+        haxconn="results/{target}/schedules/{workload}/haxconn.json",
+    output:
+        kept("results/{target}/schedules/{workload}/tuned.json"),
+    log:
+        "results/{target}/logs/tuning/{workload}.log",
+    wildcard_constraints:
+        target=SESSIONS,
+    conda:
+        session_environment
+    threads: workflow.cores
+    # no `benchmark:` here, see docs/architecture.md: its sampling disturbs what is measured
+    resources:
+        soc=1,
+    params:
+        attempt=attempt("results/{target}/logs/tuning/{workload}.log"),
+        workload=workload_form,
+        spec=target_spec,
+        running=RUN_OPTIONS,
+        library=session_library("runtime/*.py", "schedule", "measure/*.py"),
+    message:
+        "Running the candidates of {wildcards.workload} on {wildcards.target}, to choose the fastest"
+    script:
+        "../scripts/tune.py"
+
+
 rule run:
     input:
         networks=workload_network_files,

@@ -9,7 +9,7 @@ rule schedule:
         kept(
             expand(
                 "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-                scheduler=SESSION_SCHEDULERS,
+                scheduler=SOLVED_SCHEDULERS,
             )
         ),
     log:
@@ -23,7 +23,7 @@ rule schedule:
     params:
         attempt=attempt("results/{target}/logs/schedules/{workload}.log"),
         workload=workload_form,
-        schedulers=SESSION_SCHEDULERS,
+        schedulers=SOLVED_SCHEDULERS,
         max_transitions=config["schedule"]["max_transitions"],
         time_limit_s=config["schedule"]["time_limit_s"],
         explain=config["schedule"]["explain"],
@@ -32,6 +32,35 @@ rule schedule:
         "Scheduling {wildcards.workload} on {wildcards.target}"
     script:
         "../scripts/schedule.py"
+
+
+rule candidates:
+    input:
+        layers="results/{target}/layer_results.csv",
+        transitions="results/{target}/transition_results.csv",
+        emc="results/{target}/emc_results.csv",
+        contention="results/{target}/contention.json",
+        haxconn="results/{target}/schedules/{workload}/haxconn.json",
+    output:
+        kept("results/{target}/candidates/{workload}.json"),
+    log:
+        "results/{target}/logs/candidates/{workload}.log",
+    benchmark:
+        "results/{target}/benchmarks/candidates/{workload}.jsonl"
+    wildcard_constraints:
+        target=PROFILED,
+    conda:
+        "../envs/host.yaml"
+    params:
+        attempt=attempt("results/{target}/logs/candidates/{workload}.log"),
+        workload=workload_form,
+        candidates=config["schedule"]["candidates"],
+        time_limit_s=config["schedule"]["time_limit_s"],
+        library=package_hash("schedule"),
+    message:
+        "Solving for the schedules of {wildcards.workload} to choose among on {wildcards.target}"
+    script:
+        "../scripts/candidates.py"
 
 
 use rule schedule as schedule_recorded with:

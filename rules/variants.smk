@@ -71,6 +71,29 @@ rule choose_variant:
         "../scripts/choose_variant.py"
 
 
+rule choose_candidates:
+    input:
+        variant_candidates,
+    output:
+        kept("results/{target}/candidates/{workload}.json"),
+    log:
+        "results/{target}/logs/candidates/{workload}.log",
+    benchmark:
+        "results/{target}/benchmarks/candidates/{workload}.jsonl"
+    wildcard_constraints:
+        target=CHOOSING,
+    conda:
+        "../envs/host.yaml"
+    params:
+        attempt=attempt("results/{target}/logs/candidates/{workload}.log"),
+        candidates=config["schedule"]["candidates"],
+        library=package_hash("schedule"),
+    message:
+        "Taking the best candidates of the variants of {wildcards.target} for {wildcards.workload}"
+    script:
+        "../scripts/choose_candidates.py"
+
+
 if CHIP_SCHEDULERS:
 
     rule schedule_chip:

@@ -42,6 +42,7 @@ BOTH_CORES = (
     "measure/test_profiles.py",
     "runtime/test_jobs.py",
     "runtime/test_runner.py",
+    "runtime/test_tuning.py",
     "targets/host/test_crew.py",
     "targets/host/test_gate.py",
     "targets/host/test_overlapping_splits.py",
@@ -50,6 +51,7 @@ BOTH_CORES = (
     "targets/jetson/standin/test_contention.py",
     # by now another process has compiled the search
     "workflow/test_failure.py",
+    "workflow/test_tuned_run.py",
     "runtime/test_dynamic.py",
 )
 # starting Snakemake takes seconds, so these should not be the last to begin

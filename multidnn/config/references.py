@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from multidnn.config.places import KeyPath
-from multidnn.config.settings import dynamic_workloads, isolation_cases, target_networks, target_workloads
+from multidnn.config.settings import (
+    TUNED,
+    TUNED_FROM,
+    dynamic_workloads,
+    isolation_cases,
+    target_networks,
+    target_workloads,
+)
 from multidnn.errors import suggestion
 from multidnn.variants import broken, variants_of
 
@@ -63,6 +70,12 @@ def broken_references(config: Mapping[str, Any]) -> Iterable[tuple[KeyPath, str]
                     yield ("targets", target, "networks"), message
         for name in isolation_cases(config, target):
             yield from broken_isolation(config, target, name)
+    schedulers = config["schedule"]["schedulers"]
+    if TUNED in schedulers and TUNED_FROM not in schedulers:
+        message = (
+            f"found {TUNED!r} without {TUNED_FROM!r}, whose schedules it chooses among; add {TUNED_FROM!r} to the list"
+        )
+        yield ("schedule", "schedulers", schedulers.index(TUNED)), message
     for section, low, high in (("measure", "min_samples", "max_samples"), ("run", "min_iterations", "max_iterations")):
         if config[section][low] > config[section][high]:
             yield (

@@ -10,6 +10,9 @@ SESSION_KINDS = ("host", "cuda")
 # these use the chip whole: a GPU and a DLA cannot be joined, and tables recorded elsewhere say nothing about it
 WHOLE_CHIP = ("whole", "streams")
 WHOLE_CHIP_KINDS = SESSION_KINDS
+# the scheduler that chooses by measuring, in a session, among what haxconn predicts
+TUNED = "tuned"
+TUNED_FROM = "haxconn"
 # what has a machine behind it that runs schedules
 RUNNING_KINDS = (*SESSION_KINDS, "jetson")
 # what can take up a better schedule while it runs
@@ -99,8 +102,11 @@ def targets_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
 
 def schedulers_of_kind(config: Mapping[str, Any], kind: str) -> list[str]:
     """Schedulers that are compared for every workload on targets of `kind`, in order."""
-    wanted = list(config["schedule"]["schedulers"])
-    return wanted if kind in WHOLE_CHIP_KINDS else [name for name in wanted if name not in WHOLE_CHIP]
+    left_out = {
+        *(WHOLE_CHIP if kind not in WHOLE_CHIP_KINDS else ()),
+        *([TUNED] if kind not in SESSION_KINDS else ()),
+    }
+    return [name for name in config["schedule"]["schedulers"] if name not in left_out]
 
 
 def artifact_workloads(config: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,9 @@ import numpy as np
 from multidnn.report.records import BASELINES, UNPLACED, Run, ScheduleRecord
 from multidnn.tables import Row
 
+# tuned is one of the schedules that haxconn predicts best, no two of which have the same placement
+MAY_EQUAL = ("haxconn", "tuned")
+
 
 def uncertainty_ms(samples: Sequence[float]) -> float:
     """Return half the width of the interval around the median of `samples` within which medians do not differ clearly.
@@ -49,6 +52,11 @@ def _baseline(best: str, medians: Mapping[str, float], schedules: Mapping[str, S
     return text + "."
 
 
+def _equal(schedules: Mapping[str, ScheduleRecord]) -> bool:
+    placements = [schedules[name].placement for name in MAY_EQUAL if name in schedules]
+    return len(placements) == len(MAY_EQUAL) and placements[0] == placements[1]
+
+
 def recommendation(
     rows: Sequence[Row], schedules: Mapping[str, ScheduleRecord], run: Run, wrong: Sequence[str] | None = None
 ) -> str:
@@ -83,6 +91,8 @@ def recommendation(
             f"{best} is {ahead:.1f} % faster than {'the best baseline, ' if baselines else ''}{compared}, "
             f"with {_transitions(schedules[best].transitions)}."
         )
+    if {best, compared} & set(MAY_EQUAL) and _equal(schedules):
+        text += f" {' and '.join(MAY_EQUAL)} are the same schedule here."
     # the text speaks of one rival, but the next in line may be another one, and as fast
     tied = [
         name for name in dict.fromkeys((rivals[0], compared))

@@ -11,7 +11,7 @@ from multidnn.report import style
 from multidnn.report.records import UNPLACED, in_order
 from multidnn.report.summary import prediction_error
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 PALE = 0.35
 
 

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from multidnn.errors import InputError
 from multidnn.files import read_json
 from multidnn.report.records import check
+from multidnn.report.tuning import TUNING, tuning_sentence
 from multidnn.schedule import wording
 
 _NAMED = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}, {"type": "integer"}], "minItems": 3}
@@ -71,6 +72,7 @@ _EXPLAINED = Draft202012Validator(
                     "critical_chain": {"type": "array", "minItems": 1, "items": _NAMED},
                 },
             },
+            "tuning": TUNING,
             "alternatives": {
                 "type": "object",
                 "required": ["time_limit_s", "second", "no_transitions", "one_more"],
@@ -93,7 +95,7 @@ class Shown:
         chain: the sentence on what decides the makespan.
         rows: cells per segment, in the columns of `wording.HEADINGS`.
         usage: a line per accelerator.
-        alternatives: sentences; empty where they were not asked for.
+        alternatives: sentences on what else was solved for or measured; empty where neither was asked for.
     """
 
     scheduler: str
@@ -119,13 +121,21 @@ def read_explanation(path: Path) -> Shown | None:
     for name in found["critical_chain"]:
         if name not in known:
             raise InputError(f"{path}: explanation.critical_chain: {name} is not among the segments")
+    said = wording.sentences(content) if "alternatives" in content else []
+    if "tuning" in content:
+        tuning = content["tuning"]
+        if tuning["chosen"] >= len(tuning["candidates"]):
+            raise InputError(
+                f"{path}: tuning.chosen: {tuning['chosen']} is not the number of a candidate, counted from 0"
+            )
+        said.append(tuning_sentence(content["objective"], tuning))
     return Shown(
         scheduler=path.stem,
         total=wording.makespan_sum(found),
         chain=wording.makespan_sentence(found),
         rows=wording.rows(found),
         usage=[wording.usage_line(*entry) for entry in found["accelerators"].items()],
-        alternatives=wording.sentences(content) if "alternatives" in content else [],
+        alternatives=said,
     )
 
 

@@ -19,6 +19,7 @@ SCHEDULER_ORDER = (
     "herald",
     "h2h",
     "haxconn",
+    "tuned",
     "exhaustive",
     "dynamic",
     "whole",

@@ -1,7 +1,7 @@
 """The run job of the pipeline: every schedule of a workload, interleaved, compared with the single-accelerator result."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -65,9 +65,6 @@ def run_workload(
 ) -> None:
     """Run every schedule of `workload` in turn, round after round, and write runs/{workload}.json.
 
-    The order of the schedulers is shuffled in each round, and the inputs alternate between two sets from one iteration
-    to the next, so that a tensor left over from the iteration before cannot pass for right.
-
     Args:
         network_dirs: network name to its exported directory.
         schedule_paths: schedule files of this workload; files that say why there is no schedule are skipped.
@@ -86,24 +83,10 @@ def run_workload(
         machine_lock(),
         Runner(target, workload, network_dirs, schedules, chip_runtimes) as runner,
     ):
-        _log.info("run: %s: %s", workload.name, ", ".join(runner.schedulers))
         comparison = OutputComparison(runner, rng)
-        deadline = 0.0
-        for index in range(-options.warmup, options.max_iterations):
-            if index == 0:
-                deadline = monotonic() + options.budget_s
-            if index >= options.min_iterations and monotonic() > deadline:
-                break
-            for scheduler in rng.permutation(np.array(runner.schedulers, dtype=object)):
-                runner.write_inputs(comparison.next_inputs())
-                runner.clear_outputs()
-                iteration = runner.run(scheduler)
-                comparison.compare(runner.outputs(), scheduler)
-                if index >= 0:
-                    iterations.append(record(scheduler, index, iteration))
-                    handovers[scheduler] += [s.handover_ms for s in iteration.segments if s.handover_ms is not None]
-            if index >= 0 and index % 5 == 0:
-                _log.info("run: %s: round %d of at most %d", workload.name, index + 1, options.max_iterations)
+        for scheduler, index, iteration in interleaved(runner, comparison, options, rng, "run"):
+            iterations.append(record(scheduler, index, iteration))
+            handovers[scheduler] += [s.handover_ms for s in iteration.segments if s.handover_ms is not None]
         facts = environment(target)
     # sleeping workers of the chip used whole wake through the operating system; the gate's own cost is the placed one
     placed = [ms for s in schedules if s.placement is not None for ms in handovers[s.scheduler]]
@@ -122,6 +105,42 @@ def run_workload(
             "environment": facts,
         },
     )
+
+
+def interleaved(
+    runner: Runner, comparison: OutputComparison, options: RunOptions, rng: np.random.Generator, job: str
+) -> Iterator[tuple[str, int, Iteration]]:
+    """Run every schedule of `runner` in turn, round after round, compare outputs, and yield what was not warm-up.
+
+    The order of the schedulers is shuffled in each round, and the inputs alternate between two sets from one iteration
+    to the next, so that a tensor left over from the iteration before cannot pass for right.
+
+    Args:
+        job: what it is done for, in front of lines of the log.
+
+    Yields:
+        Scheduler, index of the round, and the iteration.
+
+    Raises:
+        InputError: a worker died.
+    """
+    name = runner.workload.name
+    _log.info("%s: %s: %s", job, name, ", ".join(runner.schedulers))
+    deadline = 0.0
+    for index in range(-options.warmup, options.max_iterations):
+        if index == 0:
+            deadline = monotonic() + options.budget_s
+        if index >= options.min_iterations and monotonic() > deadline:
+            break
+        for scheduler in rng.permutation(np.array(runner.schedulers, dtype=object)):
+            runner.write_inputs(comparison.next_inputs())
+            runner.clear_outputs()
+            iteration = runner.run(scheduler)
+            comparison.compare(runner.outputs(), scheduler)
+            if index >= 0:
+                yield scheduler, index, iteration
+        if index >= 0 and index % 5 == 0:
+            _log.info("%s: %s: round %d of at most %d", job, name, index + 1, options.max_iterations)
 
 
 def record(scheduler: str, index: int, iteration: Iteration) -> dict[str, Any]:

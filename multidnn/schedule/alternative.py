@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise, permutations, product
 from typing import Any, TypedDict
 
 from multidnn.errors import InputError
 from multidnn.schedule.problem import Infeasible, Problem
-from multidnn.schedule.schedule import NamedPlacement, Schedule, check
+from multidnn.schedule.schedule import NamedPlacement, Schedule, check, status_of
 from multidnn.schedule.solving import SEARCHED, solve
 from multidnn.schedule.timeline import Placement
 from multidnn.schedule.workload import Workload
@@ -118,12 +118,29 @@ def _arrangements(parts: Sequence[Any]) -> int:
     return math.factorial(len(parts)) // math.prod(map(math.factorial, Counter(parts).values()))
 
 
+def best_other(
+    problem: Problem,
+    found: Iterable[Placement],
+    *,
+    target: str = "",
+    max_transitions: int | None = None,
+    time_limit_s: float,
+) -> Schedule:
+    """The best schedule by haxconn with a placement that is none of `found`, nor equal to one but for interchangeable
+    instances; its bound holds for all such schedules.
+
+    Raises:
+        InputError: there is no other placement (`Infeasible`), none was found in time, or too many are equal.
+    """
+    equal = [other for placement in found for other in equal_placements(problem.workload, placement)]
+    return solve(
+        problem, "haxconn", target=target, max_transitions=max_transitions, time_limit_s=time_limit_s, exclude=equal
+    )
+
+
 def _second(problem: Problem, schedule: Schedule, placement: Placement, share: float) -> Alternative | Absent:
     try:
-        equal = equal_placements(problem.workload, placement)
-        found = solve(
-            problem, "haxconn", max_transitions=schedule.max_transitions, time_limit_s=share, exclude=tuple(equal)
-        )
+        found = best_other(problem, [placement], max_transitions=schedule.max_transitions, time_limit_s=share)
     except InputError as error:
         # no other placement, none found in time, or too many equal ones: the reason is the answer
         return {"absent": str(error)}
@@ -166,12 +183,11 @@ def _alternative(schedule: Schedule, found: Schedule, bound: float | None) -> Al
     sign = _sign(schedule)
     bounds = [sign * known for known in (found.bound, bound) if known is not None]
     tightest = sign * max(bounds) if bounds else None
-    proved = tightest is not None and abs(found.value - tightest) <= 1e-6 * abs(found.value)
     return {
         "max_transitions": found.max_transitions,
         "value": found.value,
         "bound": tightest,
-        "status": "optimal" if proved else "feasible",
+        "status": status_of(found.value, tightest),
         "better_pct": 100 * sign * (schedule.value - found.value) / schedule.value if schedule.value else None,
         "placement": found.placement,
         "solve_s": found.solve_s,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from multidnn.errors import InputError
 from multidnn.schedule.explanation import explained
 from multidnn.schedule.problem import Problem
-from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted
+from multidnn.schedule.schedule import Schedule, check, named_order, named_placement, predicted, status_of
 from multidnn.schedule.timeline import Order, Placement, simulate
 
 
@@ -50,14 +50,13 @@ def checked_schedule(
         else:
             found = f"its {objective} is {value}, which no real times give; look for a mistake in the tables"
         raise InputError(f"workload {problem.workload.name}: {found}")
-    proved = bound is not None and abs(value - bound) <= 1e-6 * abs(value)
     schedule = Schedule(
         workload=problem.workload.name,
         target=target,
         scheduler=scheduler,
         objective=objective,
         max_transitions=max_transitions,
-        status="optimal" if proved else "feasible",
+        status=status_of(value, bound),
         value=value,
         bound=bound if bound is None or math.isfinite(bound) else None,
         predicted=predicted(timeline),

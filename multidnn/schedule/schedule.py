@@ -19,6 +19,10 @@ _KEYS = (
 )  # fmt: skip
 
 
+SAME = 1e-6
+"""Value and bound this close, relative to the value, are equal: the schedule is proved."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """One schedule file (docs/formats.md).
@@ -90,6 +94,11 @@ class Schedule:
     def write(self, path: Path) -> None:
         """Write the schedule file, whole or not at all."""
         write_json(path, self.to_dict())
+
+
+def status_of(value: float, bound: float | None) -> str:
+    """The status of a schedule: "optimal" where `bound` proves `value`, otherwise "feasible"."""
+    return "optimal" if bound is not None and abs(value - bound) <= SAME * abs(value) else "feasible"
 
 
 def _is_number(value: Any) -> bool:

@@ -7,10 +7,7 @@ from typing import Any
 
 from multidnn.errors import InputError
 from multidnn.files import read_json, write_json
-from multidnn.schedule.schedule import Schedule
-
-SAME = 1e-6
-"""Value and bound this close, relative to the value, are equal: the schedule is proved."""
+from multidnn.schedule.schedule import Schedule, status_of
 
 
 def choose(paths: Mapping[str, Path], target: str, out: Path) -> None:
@@ -36,9 +33,13 @@ def choose(paths: Mapping[str, Path], target: str, out: Path) -> None:
         best(schedules, absent).write(out)
         return
     ((workload, scheduler),) = names
+    write_json(out, {"workload": workload, "target": target, "scheduler": scheduler, "absent": one_reason(absent)})
+
+
+def one_reason(absent: Mapping[str, str]) -> str:
+    """Say why no variant has a schedule, given each one's reason."""
     reasons = list(dict.fromkeys(absent.values()))
-    reason = reasons[0] if len(reasons) == 1 else "; ".join(f"{name}: {text}" for name, text in absent.items())
-    write_json(out, {"workload": workload, "target": target, "scheduler": scheduler, "absent": reason})
+    return reasons[0] if len(reasons) == 1 else "; ".join(f"{name}: {text}" for name, text in absent.items())
 
 
 def best(schedules: Mapping[str, Schedule], absent: Mapping[str, str] | None = None) -> Schedule:
@@ -75,7 +76,7 @@ def best(schedules: Mapping[str, Schedule], absent: Mapping[str, str] | None = N
         chosen,
         target=winner,
         bound=bound,
-        status=_status(_value(chosen), bound),
+        status=status_of(_value(chosen), bound),
         solve_s=sum(schedule.solve_s for schedule in schedules.values()),
         incumbents=_incumbents(schedules.values(), sign),
         extra=extra,
@@ -95,10 +96,6 @@ def _bound(bounds: Iterable[float | None], sign: int) -> float | None:
     if any(bound is None for bound in known):
         return None
     return sign * min(sign * bound for bound in known if bound is not None)
-
-
-def _status(value: float, bound: float | None) -> str:
-    return "optimal" if bound is not None and abs(value - bound) <= SAME * abs(value) else "feasible"
 
 
 def _incumbents(schedules: Iterable[Schedule], sign: int) -> tuple[tuple[float, float], ...]:
@@ -126,7 +123,7 @@ def _alternatives(schedules: Mapping[str, Schedule], winner: str, sign: int) -> 
     ):
         # none was found in time, perhaps: then nothing but the chosen schedule's own bound holds there
         second["bound"] = _bound((second["bound"], schedules[winner].bound), sign)
-        second["status"] = _status(second["value"], second["bound"])
+        second["status"] = status_of(second["value"], second["bound"])
     joined: dict[str, Any] = {"second": second}
     for question in ("no_transitions", "one_more"):
         answers = {variant: alternatives[question] for variant, alternatives in found.items()}
@@ -153,7 +150,7 @@ def _joined(answers: Mapping[str, dict[str, Any] | None], chosen: float, sign: i
     return {
         **there[variant],
         "bound": bound,
-        "status": _status(value, bound),
+        "status": status_of(value, bound),
         "better_pct": 100 * sign * (chosen - value) / chosen if chosen else None,
         "solve_s": sum(answer["solve_s"] for answer in there.values()),
         "target": variant,

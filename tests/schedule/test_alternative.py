@@ -19,7 +19,7 @@ from multidnn.schedule.timeline import Deadlock, Placement, simulate
 from tests.schedule.problems import FLAT, network, problem, problems
 
 
-def _best_values(built: Problem, limit: int | None) -> dict[Placement, float]:
+def best_values(built: Problem, limit: int | None) -> dict[Placement, float]:
     """The value of the best order of every placement, through the simulator alone."""
     objective = built.workload.objective
     better = min if objective == "latency" else max
@@ -35,7 +35,7 @@ def _best_values(built: Problem, limit: int | None) -> dict[Placement, float]:
     return found
 
 
-def _same_by_hand(built: Problem, one: Placement, other: Placement) -> bool:
+def same_by_hand(built: Problem, one: Placement, other: Placement) -> bool:
     """Whether renaming instances, without changing the workload, turns one placement into the other."""
     entries = built.workload.instances
     for renamed in permutations(range(len(entries))):
@@ -59,7 +59,7 @@ def test_equal_placements_are_those_that_renaming_twins_gives(built: Problem) ->
     placement = every[len(every) // 2]
     equal = equal_placements(built.workload, placement)
     assert len(set(equal)) == len(equal)
-    assert set(equal) == {other for other in every if _same_by_hand(built, placement, other)}
+    assert set(equal) == {other for other in every if same_by_hand(built, placement, other)}
 
 
 @given(problems(groups=3, instances=2, accelerators=2, positive=True), st.sampled_from([0, 1, 2, None]))
@@ -73,20 +73,20 @@ def test_the_answers_are_those_of_trying_everything(built: Problem, limit: int |
     assert chosen.value is not None
     found = alternatives(built, chosen, time_limit_s=60.0)
     sign = 1 if built.workload.objective == "latency" else -1
-    values = _best_values(built, limit)
+    values = best_values(built, limit)
     picked = next(p for p in values if named_placement(built, p) == chosen.placement)
-    others = [sign * value for p, value in values.items() if not _same_by_hand(built, picked, p)]
+    others = [sign * value for p, value in values.items() if not same_by_hand(built, picked, p)]
     most = max(len(costs.groups) for costs in map(built.costs, range(len(built.instances)))) - 1
     _check(found["second"], others, sign, chosen)
     if found["no_transitions"] is None:
         assert limit == 0 or most == 0
     else:
-        _check(found["no_transitions"], [sign * v for v in _best_values(built, 0).values()], sign, chosen)
+        _check(found["no_transitions"], [sign * v for v in best_values(built, 0).values()], sign, chosen)
     if found["one_more"] is None:
         assert limit is None or limit >= most
     else:
         assert limit is not None
-        _check(found["one_more"], [sign * v for v in _best_values(built, limit + 1).values()], sign, chosen)
+        _check(found["one_more"], [sign * v for v in best_values(built, limit + 1).values()], sign, chosen)
         assert found["one_more"]["max_transitions"] == limit + 1
         assert found["one_more"]["better_pct"] >= -1e-4
 

@@ -158,6 +158,12 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
             r"schedulers.0: found 'haxcon', .*did you mean 'haxconn'",
         ),
         (lambda c: c["schedule"].update(schedulers=["serial"] * 2), r"schedule.schedulers: 'serial' is listed twice"),
+        (
+            lambda c: c["schedule"].update(schedulers=["naive", "tuned"]),
+            r"schedule.schedulers.1: found 'tuned' without 'haxconn', whose schedules it chooses among",
+        ),
+        (lambda c: c["schedule"].update(candidates=1), r"schedule.candidates: found 1, allowed: at least 2"),
+        (lambda c: c["schedule"].update(candidates="x"), r"schedule.candidates: found 'x', allowed: a whole number"),
         (lambda c: c["schedule"].update(time_limit_s=0), r"schedule.time_limit_s: found 0, allowed: more than 0"),
         (lambda c: c["run"].update(max_iterations=3), r"run.max_iterations: found 3, allowed: at least min_iterations"),
         (lambda c: c["measure"].update(warmup=1.5), r"measure.warmup: found 1.5, allowed: a whole number"),

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from multidnn.config import settings
+from multidnn.config.validation import validate
 from tests.conftest import export_tiny
 from tests.workflow.conftest import ROOT, Project, default_config
 
@@ -22,6 +24,8 @@ MEASURING = {
     "run_dynamic",
     "measure_isolation",
 }
+# what only `tuned` in the list of schedulers asks for
+TUNING = {"tune"}
 # nothing else may run on a board either while an engine is built: the builder times kernels
 ON_BOARD = {
     "profile_engines",
@@ -67,7 +71,32 @@ def test_board_lists_everything_on_any_machine(project: Project) -> None:
 def test_sessions_depend_on_the_code_of_their_own_kind() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("rules/*.smk"))
     assert not re.search(r'package_hash\([^)]*"targets/(host|cuda)"', text)
-    assert text.count("library=session_library(") == text.count("        session_environment\n") == len(MEASURING)
+    assert (
+        text.count("library=session_library(") == text.count("        session_environment\n") == len(MEASURING | TUNING)
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("host", {"candidates": 9, "tune": 9, "run": 9}),
+        ("cuda", {"candidates": 9, "tune": 9, "run": 9}),
+        # each of three splits has candidates of its own
+        ("cuda-auto", {"candidates": 27, "choose_candidates": 9, "tune": 9, "run": 9}),
+        ("cuda-auto.half", {"candidates": 9, "tune": 9, "run": 9}),
+        ("recorded", {}),
+        ("orin", {"run_board": 9}),
+    ],
+)
+def test_candidates_are_measured_where_tuned_is_asked_for(
+    project: Project, target: str, expected: dict[str, int]
+) -> None:
+    config = default_config()
+    config["schedule"]["schedulers"].append("tuned")
+    project.configure(config)
+    jobs = project.jobs("--config", f"target={target}", "--", "all")
+    watched = ("candidates", "choose_candidates", "tune", "run", "run_board")
+    assert {rule: count for rule, count in jobs.items() if rule in watched} == expected
 
 
 def test_a_gpu_that_is_missing_is_one_line(project: Project) -> None:
@@ -105,9 +134,6 @@ def test_board_without_a_dla_has_nothing_that_moves(project: Project) -> None:
 
 
 def test_what_a_job_does_not_use_does_not_make_it_again() -> None:
-    from multidnn.config import settings
-    from multidnn.config.validation import validate
-
     checked = validate(default_config(), ROOT)
     spec = checked["targets"]["orin"]
     for job, keys in settings.BOARD_KEYS.items():
@@ -122,7 +148,7 @@ def test_what_a_job_does_not_use_does_not_make_it_again() -> None:
 def test_measuring_rules_own_the_chip_and_no_other_does() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("rules/*.smk")))
     rules = dict(re.findall(r"^rule (\w+):\n((?:(?:    .*)?\n)+)", text, re.MULTILINE))
-    measuring = MEASURING | ON_BOARD
+    measuring = MEASURING | ON_BOARD | TUNING
     assert set(rules) >= measuring
     for name, body in rules.items():
         assert ("soc=1" in body) == ("threads: workflow.cores" in body) == (name in measuring), name
@@ -243,7 +269,7 @@ def test_lint_finds_nothing(project: Project) -> None:
 
 def test_slurm_profile_names_the_measuring_rules() -> None:
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text(encoding="utf-8"))
-    assert set(profile["set-resources"]) == MEASURING
+    assert set(profile["set-resources"]) == MEASURING | TUNING
     assert all("--exclusive" in needs["slurm_extra"] for needs in profile["set-resources"].values())
 
 

@@ -1,9 +1,10 @@
 """Makes tables, a figure and small raw samples of what `benchmark.py` left in its folders.
 
     python docs/benchmarks/cuda/tables.py FOLDER ... --samples DIRECTORY [--figure FILE.svg]
+    python docs/benchmarks/cuda/tables.py SAMPLES.json ...
 
 Each folder is one run of the benchmark (one batch size). The tables are printed as Markdown; `--samples` gets one JSON per
-folder with every makespan behind them.
+folder with every makespan behind them. Of such a JSON the table of the sweeps is printed.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from multidnn.files import read_json, read_yaml, write_json, write_text
 
 Row = Mapping[str, Any]
 
+CANDIDATES = 5
+"""Placements that `tuned` chooses among, as by default in the configuration."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -32,6 +36,7 @@ class Sweep:
         spearman: rank correlation over the random schedules of up to two transitions.
         naive: the best placement in which nothing moves, by the rounds of everything.
         chosen: what haxconn returns with one transition: the lowest prediction.
+        tuned: of the `CANDIDATES` placements with the lowest predictions the best by the rounds of everything.
         optimum: the best by the rounds of everything.
         lowest: the lowest of the final rounds, which is biased downwards by picking among noisy medians.
     """
@@ -43,35 +48,59 @@ class Sweep:
     spearman: float
     naive: float
     chosen: float
+    tuned: float
     optimum: float
     lowest: float
 
-    def share(self, best: float) -> float | None:
-        """Return how much of the gain of `best` over naive the chosen schedule has, in percent; None below 1 % of gain,
-        where noise decides."""
+    def share(self, reached: float, best: float) -> float | None:
+        """Return how much of the gain of `best` over naive a schedule that takes `reached` has, in percent; None below
+        1 % of gain, where noise decides."""
         possible = self.naive / best - 1
-        return 100 * (self.naive / self.chosen - 1) / possible if possible >= 0.01 else None
+        return 100 * (self.naive / reached - 1) / possible if possible >= 0.01 else None
 
 
-def sweeps(folder: Path) -> Iterator[Sweep]:
-    """Yield what the sweeps in `folder` say; naive, chosen and optimum are picked by one set of rounds or by prediction,
-    and compared by the final rounds, which had no part in picking them."""
-    for path in sorted((folder / "sweeps").glob("*.json")):
-        content = read_json(path)
-        rows: dict[str, Row] = content["schedules"]
+def recorded_sweeps(source: Path) -> Iterator[tuple[str, int, Mapping[str, Row]]]:
+    """Yield workload, batch and schedules by name of each sweep in `source`, a folder of the benchmark or a JSON that
+    `write_samples` made of one; there keys without a value are missing."""
+    if source.is_dir():
+        for path in sorted((source / "sweeps").glob("*.json")):
+            content = read_json(path)
+            yield content["workload"], content["batch"], content["schedules"]
+    else:
+        content = read_json(source)
+        for workload, rows in content["sweeps"].items():
+            yield workload, content["environment"]["target"]["batch"], rows
+
+
+def candidates(rows: Mapping[str, Row], single: Sequence[str]) -> list[str]:
+    """Return the schedules in `single` that are predicted best, one per placement, `CANDIDATES` of them."""
+    found: dict[frozenset[tuple[Any, ...]], str] = {}
+    for name in sorted(single, key=lambda name: float(rows[name]["predicted_ms"])):
+        segments = ((where, *segment) for where, turns in rows[name]["order"].items() for segment in turns)
+        found.setdefault(frozenset(segments), name)
+        if len(found) == CANDIDATES:
+            break
+    return list(found.values())
+
+
+def sweeps(source: Path) -> Iterator[Sweep]:
+    """Yield what the sweeps in `source` say; naive, chosen, tuned and optimum are picked by one set of rounds or by
+    prediction, and compared by the final rounds, which had no part in picking them."""
+    for workload, batch, rows in recorded_sweeps(source):
         single = [name for name in rows if name.startswith(("apart", "split"))]
-        first = {name: float(np.median(rows[name]["sweep_ms"])) for name in rows if rows[name]["sweep_ms"]}
-        final = {name: float(np.median(rows[name]["final_ms"])) for name in single if rows[name]["final_ms"]}
+        first = {name: float(np.median(row["sweep_ms"])) for name, row in rows.items() if row.get("sweep_ms")}
+        final = {name: float(np.median(rows[name]["final_ms"])) for name in single if rows[name].get("final_ms")}
         errors = [100 * abs(rows[name]["predicted_ms"] / first[name] - 1) for name in single]
         drawn = [name for name in rows if name.startswith("random")]
         yield Sweep(
-            content["workload"],
-            content["batch"],
+            workload,
+            batch,
             len(single),
             (float(np.median(errors)), float(np.percentile(errors, 90))),
             float(spearmanr([rows[n]["predicted_ms"] for n in drawn], [first[n] for n in drawn]).statistic),
             final[min((n for n in single if n.startswith("apart")), key=first.__getitem__)],
             final[min(single, key=lambda name: float(rows[name]["predicted_ms"]))],
+            final[min(candidates(rows, single), key=first.__getitem__)],
             final[min(single, key=first.__getitem__)],
             min(final.values()),
         )
@@ -83,14 +112,17 @@ def sweep_table(found: Sequence[Sweep]) -> str:
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{value:.0f} %"
 
+    def shares(sweep: Sweep, best: float) -> str:
+        return ", ".join(percent(sweep.share(reached, best)) for reached in (sweep.chosen, sweep.tuned))
+
     lines = [
-        "| pair, batch | placements | error median, p90 | Spearman, random | naive | haxconn | optimum | share reached | of the lowest |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| pair, batch | placements | error median, p90 | Spearman, random | naive | haxconn | tuned | optimum | share reached, tuned | of the lowest, tuned |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for s in found:
         lines.append(
             f"| {s.workload}, {s.batch} | {s.placements} | {s.errors[0]:.1f}, {s.errors[1]:.1f} % | {s.spearman:.3f} | "
-            f"{s.naive:.3f} | {s.chosen:.3f} | {s.optimum:.3f} | {percent(s.share(s.optimum))} | {percent(s.share(s.lowest))} |"
+            f"{s.naive:.3f} | {s.chosen:.3f} | {s.tuned:.3f} | {s.optimum:.3f} | {shares(s, s.optimum)} | {shares(s, s.lowest)} |"
         )
     return "\n".join(lines)
 
@@ -217,26 +249,29 @@ def draw(folders: Sequence[Path], out: Path) -> None:
 def main() -> None:
     """Print the tables and write the rest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("sources", type=Path, nargs="+", metavar="FOLDER or SAMPLES.json")
+    parser.add_argument("--samples", type=Path)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    for folder in arguments.folders:
-        if not folder.is_dir():
-            parser.error(f"{folder}: no such folder; benchmark.py --out makes it")
+    for source in arguments.sources:
+        if not source.is_dir() and not (source.suffix == ".json" and source.is_file()):
+            parser.error(f"{source}: no such folder; benchmark.py --out makes it")
+    folders = [source for source in arguments.sources if source.is_dir()]
+    if folders and not arguments.samples:
+        parser.error("--samples is needed, where the samples of a folder go")
     fixed = read_yaml(Path(__file__).with_name("workloads.yaml"))["fixed"]
-    swept = [sweep for folder in arguments.folders for sweep in sweeps(folder)]
-    if swept:
-        print(sweep_table(swept))
-    for folder in arguments.folders:
+    found = [sweep for source in arguments.sources for sweep in sweeps(source)]
+    if found:
+        print(sweep_table(found))
+    for folder in folders:
         print(f"\n{folder.name}")
         if (folder / "isolation").is_dir():
             print(f"\n{isolation_table(folder)}")
-        if found := list(read_runs(folder)):
-            print(f"\n{fixed_table(found, fixed)}\n\n{auto_table(found)}\n\n{accuracy(found)}")
+        if runs := list(read_runs(folder)):
+            print(f"\n{fixed_table(runs, fixed)}\n\n{auto_table(runs)}\n\n{accuracy(runs)}")
         write_samples(folder, arguments.samples / f"{folder.name}.json")
     if arguments.figure:
-        draw(arguments.folders, arguments.figure)
+        draw(folders, arguments.figure)
 
 
 if __name__ == "__main__":

@@ -149,3 +149,41 @@ def test_figures_of_a_run(tables: ModuleType, tmp_path: Path) -> None:
         tables.fixed_table([run], "half").splitlines()[-1] == "| some | 3.000 | 3.000 (naive) | 2.500, 2.000 | 0.833 |"
     )
     assert "2 placed schedules, error of the predicted makespan 26.67 at the median" in tables.accuracy([run])
+
+
+def test_tuned_is_the_fastest_of_the_placements_predicted_best(tables: ModuleType, tmp_path: Path) -> None:
+    def row(predicted: float, first: float, final: float, cut: int, *, turned: bool = False) -> dict[str, Any]:
+        turns = [["p", 0, cut], ["q", 0, 9]][:: -1 if turned else 1]
+        order = {"a": turns, "b": [["p", cut + 1, 9]]}
+        return {"predicted_ms": predicted, "order": order, "sweep_ms": [first] * 4, "final_ms": [final] * 30}
+
+    rows = {
+        "split0": row(1.0, 9.0, 9.1, 0),
+        # the same placement in another order is no further candidate
+        "split1": row(1.1, 9.5, 9.4, 0, turned=True),
+        "split2": row(1.2, 9.0, 9.0, 1),
+        "split3": row(1.3, 9.0, 9.0, 2),
+        "split4": row(1.4, 9.0, 9.0, 3),
+        "split5": row(1.5, 8.5, 8.0, 4),
+        # the optimum, and one that is not run once more
+        "split6": row(1.6, 7.0, 6.0, 5),
+        "split7": {"predicted_ms": 1.7, "sweep_ms": [9.0] * 4},
+        "apart8": {"predicted_ms": 3.0, "sweep_ms": [12.0] * 4, "final_ms": [12.0] * 30},
+        "random0": {"predicted_ms": 2.0, "sweep_ms": [9.0] * 4},
+        "random1": {"predicted_ms": 2.5, "sweep_ms": [9.5] * 4},
+    }
+    samples = tmp_path / "samples.json"
+    samples.write_text(json.dumps({"sweeps": {"p+q": rows}, "environment": {"target": {"batch": 8}}}))
+    (found,) = tables.sweeps(samples)
+    assert (found.naive, found.chosen, found.tuned, found.optimum) == (12.0, 9.1, 8.0, 6.0)
+    # 12 ms to 6 ms gains 100 %, 12 ms to 8 ms half of that
+    assert found.share(found.tuned, found.optimum) == pytest.approx(50.0)
+    assert "| 12.000 | 9.100 | 8.000 | 6.000 | 32 %, 50 % | 32 %, 50 % |" in tables.sweep_table([found])
+
+
+def test_what_was_recorded_has_its_optimum_among_the_candidates(tables: ModuleType) -> None:
+    found = [sweep for batch in (1, 8) for sweep in tables.sweeps(FOLDER / f"h100-b{batch}.json")]
+    assert len(found) == 8
+    assert all(sweep.tuned == sweep.optimum <= sweep.chosen for sweep in found)
+    missed = [sweep.workload for sweep in found if (sweep.share(sweep.chosen, sweep.optimum) or 100) < 90]
+    assert missed == ["googlenet+resnet101", "resnet101+densenet"]

@@ -1,7 +1,9 @@
 """Several splits of one GPU on a CPU stand-in: shares of its multiprocessors, and one job that runs them all."""
 
 import json
+import statistics
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 from multidnn.config import settings
 from multidnn.config.validation import validate
 from multidnn.errors import InputError
+from multidnn.files import write_json
 from multidnn.runtime.jobs import RunOptions, run_workload
 from multidnn.runtime.runner import Runner
+from multidnn.runtime.tuning import tune_workload
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 from multidnn.targets.cuda.partitions import divide
@@ -137,6 +141,34 @@ def test_one_job_runs_all_splits_of_the_configuration(
     assert used["whole"] == used["streams"] == {"chip"}
     # interleaved: each round has one iteration of each
     assert [len({entry["scheduler"] for entry in run["iterations"][5 * i : 5 * i + 5]}) for i in range(3)] == [5] * 3
+
+
+def test_candidates_of_several_splits_are_measured_in_one_job(
+    cpu_target: Open, tiny_networks: dict[str, Path], tmp_path: Path, checked: dict[str, Any]
+) -> None:
+    target = cpu_target(settings.target_spec(checked, "cuda-auto"))
+    listed = [
+        replace(rotating("haxconn", names, split), value=1.0 + number)
+        for number, (split, names) in enumerate(target.splits.items())
+    ]
+    write_json(tmp_path / "candidates.json", {"candidates": [schedule.to_dict() for schedule in listed]})
+    replace(listed[0], bound=1.0).write(tmp_path / "haxconn.json")
+    paths = tmp_path / "candidates.json", tmp_path / "haxconn.json", RunOptions(1, 3, 3, 0.0), tmp_path / "tuned.json"
+    tune_workload(target, WORKLOAD, tiny_networks, *paths)
+    tuned = Schedule.read(tmp_path / "tuned.json")
+    assert tuned.extra is not None
+    tuning = tuned.extra["tuning"]
+    assert [entry["target"] for entry in tuning["candidates"]] == list(target.splits)
+    medians = [statistics.median(entry["samples"]) for entry in tuning["candidates"]]
+    chosen = listed[medians.index(min(medians))]
+    assert (tuned.target, tuned.placement, tuned.value, tuned.bound) == (
+        chosen.target,
+        chosen.placement,
+        chosen.value,
+        1.0,
+    )
+    assert tuned.status == ("optimal" if chosen is listed[0] else "feasible")
+    assert all(entry["ok"] for entry in tuning["outputs"].values())
 
 
 def test_outputs_are_the_same_on_every_split(cpu_target: Open, tiny_networks: dict[str, Path], checked: Any) -> None:

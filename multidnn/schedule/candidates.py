@@ -1,0 +1,86 @@
+"""The schedules predicted best, one per placement: what measuring is to choose among, as predictions err by a few percent.
+
+haxconn is asked again with the placements found so far left out. Proofs are of one search each; the list is that of the
+best placements where every one of them closed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from multidnn.errors import InputError
+from multidnn.schedule.alternative import best_other
+from multidnn.schedule.costs import cost_of
+from multidnn.schedule.problem import Problem
+from multidnn.schedule.schedule import Schedule, check
+
+OF_THE_CHOSEN = ("alternatives", "variants")
+"""Keys of haxconn's file that compare its schedule with others, and say nothing of it as one candidate among several."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Schedules of one workload to choose among, the predicted best first.
+
+    Attributes:
+        schedules: by haxconn, with a placement of its own each; `bound` and `status` are of the search that found it,
+            which left out the placements found before.
+        stopped: why there are fewer than asked for; None if there are not.
+    """
+
+    schedules: tuple[Schedule, ...]
+    stopped: str | None = None
+
+
+def candidates(problem: Problem, schedule: Schedule, *, count: int, time_limit_s: float) -> Candidates:
+    """Return `schedule` and the best ones with other placements, under its own `max_transitions`.
+
+    Placements that differ only by which of several interchangeable instances (`Workload.twins`) has which part count
+    as the same.
+
+    Args:
+        problem: what `schedule` was made from.
+        schedule: haxconn's.
+        count: how many to return, `schedule` included.
+        time_limit_s: for all searches together; what one of them leaves goes to those after it.
+
+    Raises:
+        InputError: the schedule does not fit the problem.
+        ValueError: it is not one of haxconn.
+    """
+    if schedule.scheduler != "haxconn" or schedule.placement is None or schedule.order is None:
+        raise ValueError(f"candidates begin with a schedule of haxconn, found one of {schedule.scheduler}")
+    limit = schedule.max_transitions
+    extra = {key: value for key, value in (schedule.extra or {}).items() if key not in OF_THE_CHOSEN}
+    made = [replace(schedule, extra=extra)]
+    placements = [check(problem, schedule.placement, schedule.order, limit, schedule.scheduler)[0]]
+    left_s, stopped = time_limit_s, None
+    while len(made) < count:
+        try:
+            found = best_other(
+                problem,
+                placements,
+                target=schedule.target,
+                max_transitions=limit,
+                time_limit_s=left_s / (count - len(made)),
+            )
+        except InputError as reason:
+            stopped = str(reason)
+            break
+        left_s = max(0.0, left_s - found.solve_s)
+        assert found.placement is not None, "what is solved is placed"
+        assert found.order is not None, "what is solved is placed"
+        made.append(found)
+        placements.append(check(problem, found.placement, found.order, limit, found.scheduler)[0])
+    return Candidates(tuple(sorted(made, key=_cost)), stopped)
+
+
+def best_of(of_variants: Sequence[Candidates], count: int) -> Candidates:
+    """Return the `count` best of the candidates on the variants of a chip; of equal ones those of the first variant."""
+    made = sorted((schedule for listed in of_variants for schedule in listed.schedules), key=_cost)
+    reasons = dict.fromkeys(listed.stopped for listed in of_variants if listed.stopped is not None)
+    return Candidates(tuple(made[:count]), "; ".join(reasons) if len(made) < count else None)
+
+
+def _cost(schedule: Schedule) -> float:
+    assert schedule.value is not None, "placed schedules are predicted"
+    return cost_of(schedule.objective, schedule.value)
