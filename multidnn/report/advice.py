@@ -7,9 +7,6 @@ import numpy as np
 from multidnn.report.records import BASELINES, UNPLACED, Run, ScheduleRecord
 from multidnn.tables import Row
 
-# tuned is one of the schedules that haxconn predicts best, no two of which have the same placement
-MAY_EQUAL = ("haxconn", "tuned")
-
 
 def uncertainty_ms(samples: Sequence[float]) -> float:
     """Return half the width of the interval around the median of `samples` within which medians do not differ clearly.
@@ -52,9 +49,12 @@ def _baseline(best: str, medians: Mapping[str, float], schedules: Mapping[str, S
     return text + "."
 
 
-def _equal(schedules: Mapping[str, ScheduleRecord]) -> bool:
-    placements = [schedules[name].placement for name in MAY_EQUAL if name in schedules]
-    return len(placements) == len(MAY_EQUAL) and placements[0] == placements[1]
+def _as_tuned(schedules: Mapping[str, ScheduleRecord]) -> list[str]:
+    """The schedulers whose placement is that of tuned, which chooses among haxconn's schedules and the baselines'."""
+    if "tuned" not in schedules:
+        return []
+    names = [name for name in ("haxconn", *BASELINES) if name in schedules]
+    return [name for name in names if schedules[name].placement == schedules["tuned"].placement]
 
 
 def recommendation(
@@ -91,8 +91,8 @@ def recommendation(
             f"{best} is {ahead:.1f} % faster than {'the best baseline, ' if baselines else ''}{compared}, "
             f"with {_transitions(schedules[best].transitions)}."
         )
-    if {best, compared} & set(MAY_EQUAL) and _equal(schedules):
-        text += f" {' and '.join(MAY_EQUAL)} are the same schedule here."
+    if (same := _as_tuned(schedules)) and {best, compared} & {"tuned", *same}:
+        text += f" tuned has the placement of {' and '.join(same)} here."
     # the text speaks of one rival, but the next in line may be another one, and as fast
     tied = [
         name for name in dict.fromkeys((rivals[0], compared))

@@ -23,7 +23,7 @@ MEANING = {
     "herald": "balances load over accelerators, ignores transitions",
     "h2h": "computation and communication aware mapping, ignores contention",
     "haxconn": "best placement under the contention model, found with Z3",
-    "tuned": "of the placements that haxconn predicts best, the one that ran fastest when they were measured",
+    "tuned": "the fastest when the schedules that haxconn predicts best and the baselines were measured beside each other",
     "exhaustive": "best placement by trying every one",
     "dynamic": "haxconn that goes on improving while the networks run",
     "whole": "one network after another, each on the whole chip",

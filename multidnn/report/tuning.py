@@ -16,8 +16,12 @@ TUNING = {
             "minItems": 1,
             "items": {
                 "type": "object",
-                "required": ["measured", "samples"],
-                "properties": {"measured": _NUMBER, "samples": {"type": "array", "minItems": 1, "items": _NUMBER}},
+                "required": ["scheduler", "measured", "samples"],
+                "properties": {
+                    "scheduler": {"type": "string"},
+                    "measured": _NUMBER,
+                    "samples": {"type": "array", "minItems": 1, "items": _NUMBER},
+                },
             },
         },
     },
@@ -41,7 +45,8 @@ def tuning_sentence(objective: str, tuning: Mapping[str, Any]) -> str:
     first, best = listed[0], listed[chosen]
     gained = abs(best["measured"] - first["measured"])
     better = "faster" if objective == "latency" else "more"
-    text += f"was not the fastest; number {chosen + 1} by prediction was {100 * gained / abs(first['measured']):.1f} % {better}"
+    whose = f", of {best['scheduler']}," if best["scheduler"] != first["scheduler"] else ""
+    text += f"was not the fastest; number {chosen + 1} by prediction{whose} was {100 * gained / abs(first['measured']):.1f} % {better}"
     if gained <= uncertainty_ms(first["samples"]) + uncertainty_ms(best["samples"]):
         text += ", which is within the spread of the samples"
     return text + "."

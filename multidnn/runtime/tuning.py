@@ -1,4 +1,4 @@
-"""The tune job of the pipeline: the schedules predicted best, interleaved, and the one that ran fastest as a schedule file."""
+"""The tune job of the pipeline: the schedules predicted best and the baselines, interleaved; the fastest as a schedule file."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,10 @@ from multidnn.measure.lock import machine_lock
 from multidnn.measure.sidecar import environment
 from multidnn.runtime.comparison import OutputComparison
 from multidnn.runtime.iteration import Iteration
-from multidnn.runtime.jobs import RunOptions, interleaved
+from multidnn.runtime.jobs import RunOptions, interleaved, read_schedules
 from multidnn.runtime.runner import Runner
 from multidnn.schedule.candidate_files import read_candidates
+from multidnn.schedule.candidates import joined
 from multidnn.schedule.costs import cost_of
 from multidnn.schedule.schedule import Schedule, status_of
 from multidnn.schedule.workload import Workload
@@ -30,10 +31,12 @@ def tune_workload(
     network_dirs: Mapping[str, Path],
     candidates: Path,
     haxconn: Path,
+    others: Sequence[Path],
     options: RunOptions,
     out_json: Path,
 ) -> None:
-    """Run the candidates of `workload` in turn, round after round, and write the best one as that of tuned.
+    """Run the candidates of `workload` and other placed schedules in turn, round after round, and write the best one as
+    that of tuned.
 
     The best is the one with the lowest median makespan or, for throughput, the highest median of what an iteration
     reaches of the objective. Where there are no candidates the reason is written instead.
@@ -42,6 +45,7 @@ def tune_workload(
         network_dirs: network name to its exported directory.
         candidates: candidates/{workload}.json.
         haxconn: the schedule file of haxconn; its bound holds for every schedule.
+        others: schedule files of what competes too, the baselines; those that say why there is no schedule are skipped.
 
     Raises:
         InputError: a candidate does not fit, or a worker died; nothing is written then.
@@ -51,7 +55,8 @@ def tune_workload(
         absent = {"workload": workload.name, "target": target.name, "scheduler": "tuned", "absent": found}
         write_json(out_json, absent)
         return
-    named = {f"candidate{number}": schedule for number, schedule in enumerate(found.schedules)}
+    competing = joined(found, read_schedules(others)[0])
+    named = {f"candidate{number}": schedule for number, schedule in enumerate(competing)}
     samples: dict[str, list[float]] = {name: [] for name in named}
     rng = np.random.default_rng(options.seed)
     running = [replace(schedule, scheduler=name) for name, schedule in named.items()]
@@ -67,6 +72,7 @@ def tune_workload(
         "chosen": chosen,
         "candidates": [
             {
+                "scheduler": schedule.scheduler,
                 "target": schedule.target,
                 "value": schedule.value,
                 "measured": median,
@@ -79,7 +85,7 @@ def tune_workload(
         "options": asdict(options),
         "environment": facts,
     }
-    tuned_schedule(found.schedules, chosen, Schedule.read(haxconn).bound, measured).write(out_json)
+    tuned_schedule(competing, chosen, Schedule.read(haxconn).bound, measured).write(out_json)
 
 
 def reached(objective: str, iteration: Iteration) -> float:

@@ -81,6 +81,16 @@ def best_of(of_variants: Sequence[Candidates], count: int) -> Candidates:
     return Candidates(tuple(made[:count]), "; ".join(reasons) if len(made) < count else None)
 
 
+def joined(found: Candidates, others: Sequence[Schedule]) -> list[Schedule]:
+    """Return the candidates and those of `others` that are not among them (same order of the same segments), the
+    predicted best first; of equal ones the candidates."""
+    made = list(found.schedules)
+    for schedule in others:
+        if all(schedule.order != one.order for one in made):
+            made.append(schedule)
+    return sorted(made, key=_cost)
+
+
 def _cost(schedule: Schedule) -> float:
     assert schedule.value is not None, "placed schedules are predicted"
     return cost_of(schedule.objective, schedule.value)

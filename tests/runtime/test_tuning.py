@@ -4,7 +4,7 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ EXPLAINED = {"explanation": "of the prediction"}
 def tune(host_spec: dict[str, Any], tiny_networks: dict[str, Path], tmp_path: Path) -> Callable[..., Schedule]:
     """Measure these schedules of a workload as candidates, and return what is taken; the file is tuned.json."""
 
-    def run(workload: Workload, schedules: list[Schedule], bound: float | None) -> Schedule:
+    def run(
+        workload: Workload, schedules: list[Schedule], bound: float | None, others: Sequence[Path] = ()
+    ) -> Schedule:
         write_json(tmp_path / "candidates.json", {"candidates": [schedule.to_dict() for schedule in schedules]})
         replace(schedules[0], bound=bound).write(tmp_path / "haxconn.json")
         tune_workload(
@@ -40,6 +42,7 @@ def tune(host_spec: dict[str, Any], tiny_networks: dict[str, Path], tmp_path: Pa
             tiny_networks,
             tmp_path / "candidates.json",
             tmp_path / "haxconn.json",
+            others,
             OPTIONS,
             tmp_path / "tuned.json",
         )
@@ -107,6 +110,23 @@ def test_the_fastest_median_is_taken_and_all_samples_are_kept(
     assert tuning["environment"]["target"]["kind"] == "host"
 
 
+def test_the_baselines_compete(
+    tune: Callable[..., Schedule], pretend: Callable[..., None], trio: Workload, three: list[Schedule], tmp_path: Path
+) -> None:
+    # by prediction: haxconn's 4.0, h2h's 5.0, haxconn's 6.0; naive's is one of haxconn's
+    replace(three[1], scheduler="h2h", max_transitions=None).write(tmp_path / "h2h.json")
+    replace(three[2], scheduler="naive", max_transitions=None).write(tmp_path / "naive.json")
+    write_json(tmp_path / "serial.json", {"absent": "no accelerator takes all of it"})
+    pretend({"candidate0": ending(*[9.0] * 6), "candidate1": ending(*[8.0] * 6), "candidate2": ending(*[8.5] * 6)})
+    others = [tmp_path / f"{name}.json" for name in ("serial", "naive", "h2h")]
+    tuned = tune(trio, [three[0], three[2]], 3.0, others)
+    assert (tuned.scheduler, tuned.value, tuned.order) == ("tuned", 5.0, three[1].order)
+    assert tuned.max_transitions is None
+    assert tuned.extra is not None
+    tuning = tuned.extra["tuning"]
+    assert [entry["scheduler"] for entry in tuning["candidates"]] == ["haxconn", "h2h", "haxconn"]
+
+
 def test_for_throughput_it_is_the_sum_of_the_instances(
     tune: Callable[..., Schedule], pretend: Callable[..., None], trio: Workload, three: list[Schedule]
 ) -> None:
@@ -148,7 +168,7 @@ def test_without_haxconn_the_reason_is_passed_on(
     monkeypatch.setattr(HostTarget, "open_session", lambda *_, **__: pytest.fail("nothing is to be opened"))
     write_json(tmp_path / "candidates.json", {"absent": "alpha fits nowhere"})
     paths = tmp_path / "candidates.json", tmp_path / "haxconn.json"
-    tune_workload(HostTarget("box", host_spec), trio, {}, *paths, OPTIONS, tmp_path / "tuned.json")
+    tune_workload(HostTarget("box", host_spec), trio, {}, *paths, [], OPTIONS, tmp_path / "tuned.json")
     assert json.loads((tmp_path / "tuned.json").read_text()) == {
         "format": 1, "workload": "trio", "target": "box", "scheduler": "tuned", "absent": "alpha fits nowhere",
     }  # fmt: skip

@@ -153,8 +153,8 @@ def test_candidates_of_several_splits_are_measured_in_one_job(
     ]
     write_json(tmp_path / "candidates.json", {"candidates": [schedule.to_dict() for schedule in listed]})
     replace(listed[0], bound=1.0).write(tmp_path / "haxconn.json")
-    paths = tmp_path / "candidates.json", tmp_path / "haxconn.json", RunOptions(1, 3, 3, 0.0), tmp_path / "tuned.json"
-    tune_workload(target, WORKLOAD, tiny_networks, *paths)
+    paths = tmp_path / "candidates.json", tmp_path / "haxconn.json"
+    tune_workload(target, WORKLOAD, tiny_networks, *paths, [], RunOptions(1, 3, 3, 0.0), tmp_path / "tuned.json")
     tuned = Schedule.read(tmp_path / "tuned.json")
     assert tuned.extra is not None
     tuning = tuned.extra["tuning"]
