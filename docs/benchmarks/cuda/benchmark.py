@@ -3,7 +3,8 @@
     python docs/benchmarks/cuda/benchmark.py --out FOLDER [--batch N] [--only STAGE ...] [--workloads NAME ...]
 
 Run it from the project's root on a machine that has the project and PyTorch; Snakemake is not needed. Stages are those of
-the pipeline: `profile` every split, `solve` every workload on every split, `run` all schedules of a workload in one job,
+the pipeline: `profile` every split, `solve` every workload on every split, `tune` on the fixed split and over all of them, `run`
+all schedules of a workload in one job,
 `sweep` all single-transition placements of some pairs on the fixed split, `isolation`. Each reads what earlier ones left in
 FOLDER, so they can be run one by one; `dynamic` runs a workload while it is being solved. `tables.py` makes tables and figures of FOLDER.
 """
@@ -44,7 +45,9 @@ from multidnn.runtime import Runner
 from multidnn.runtime.dynamic_job import DynamicOptions, run_dynamic
 from multidnn.runtime.jobs import RunOptions, run_workload
 from multidnn.runtime.runner import Values
+from multidnn.runtime.tuning import tune_workload
 from multidnn.schedule import Problem, Schedule, Workload
+from multidnn.schedule.candidate_files import choose_candidates, make_candidates
 from multidnn.schedule.variants import choose
 from multidnn.tables import LAYERS
 from multidnn.targets.cuda.target import CudaTarget
@@ -56,8 +59,9 @@ PLACED = ("serial", "naive", "mensa", "herald", "h2h", "haxconn")
 OPTIONS = MeasureOptions(warmup=2, min_samples=10, max_samples=40, budget_s=0.5)
 TRANSITIONS = 2
 SOLVE_S = 20.0
+TUNING = RunOptions(warmup=2, min_iterations=12, max_iterations=12, budget_s=0.0)
 DYNAMIC = DynamicOptions(budget_s=5.0)
-AUTO = "auto"
+AUTO, TUNED = "auto", "tuned"
 PLAN = Path(__file__).with_name("workloads.yaml")
 # of a sweep: rounds of everything, then of the best predicted and the best measured, beside the schedulers
 SWEEP_ROUNDS, FINAL_ROUNDS, FINALISTS, RANDOM = 4, 30, 15, 100
@@ -127,7 +131,7 @@ class Benchmark:
         for stage in stages:
             if missing := sorted(needed.get(stage, set()) - profiled):
                 raise InputError(f"--workloads: none of them has {', '.join(missing)}, which stage {stage} needs")
-            if stage in ("sweep", "isolation", "dynamic") and self.plan["fixed"] not in self.splits:
+            if stage in ("tune", "run", "sweep", "isolation", "dynamic") and self.plan["fixed"] not in self.splits:
                 raise InputError(f"--splits: stage {stage} needs {self.plan['fixed']}")
 
     def tables(self, split: str) -> tuple[Path, Path, Path, Path]:
@@ -148,6 +152,10 @@ class Benchmark:
     def schedule_file(self, name: str, split: str, scheduler: str) -> Path:
         """Return where the schedule of a workload on a split (or `auto`) lies."""
         return self.out / "schedules" / name / split / f"{scheduler}.json"
+
+    def candidates_file(self, name: str, split: str) -> Path:
+        """Return where the candidates of a workload on a split (or `auto`) lie."""
+        return self.out / "candidates" / name / f"{split}.json"
 
 
 def profile(benchmark: Benchmark) -> None:
@@ -186,6 +194,10 @@ def solve(benchmark: Benchmark) -> None:
         for scheduler in PLACED:
             paths = {split: benchmark.schedule_file(name, split, scheduler) for split in benchmark.splits}
             choose(paths, "cuda", benchmark.schedule_file(name, AUTO, scheduler))
+        listed = {split: benchmark.candidates_file(name, split) for split in benchmark.splits}
+        choose_candidates(
+            listed, name, "cuda", benchmark.candidates_file(name, AUTO), count=benchmark.plan["candidates"]
+        )
     lap(f"solved {len(tasks)} problems")
 
 
@@ -199,21 +211,36 @@ def _solve_one(benchmark: Benchmark, name: str, split: str) -> None:
             write_json(path, {"workload": name, "target": split, "scheduler": scheduler, "absent": str(reason)})
         else:
             made.write(path)
+    haxconn, out = benchmark.schedule_file(name, split, "haxconn"), benchmark.candidates_file(name, split)
+    make_candidates(problem, haxconn, split, out, count=benchmark.plan["candidates"], time_limit_s=SOLVE_S)
+
+
+def tune(benchmark: Benchmark) -> None:
+    """The candidates and the baselines of every workload beside each other, on the fixed split and over all splits."""
+    for name in benchmark.names:
+        for choice, splits in ((benchmark.plan["fixed"], [benchmark.plan["fixed"]]), (AUTO, benchmark.splits)):
+            tune_workload(
+                benchmark.target(splits), benchmark.workload(name), benchmark.directories,
+                benchmark.candidates_file(name, choice), benchmark.schedule_file(name, choice, "haxconn"),
+                [benchmark.schedule_file(name, choice, scheduler) for scheduler in PLACED if scheduler != "haxconn"],
+                TUNING, benchmark.schedule_file(name, choice, TUNED),
+            )  # fmt: skip
+        lap(f"tuned {name}")
 
 
 def run(benchmark: Benchmark) -> None:
-    """All schedules of a workload in one job: every scheduler on every split, whole and streams."""
+    """All schedules of a workload in one job: every scheduler on every split, those of tuned, whole and streams."""
     target = benchmark.target(benchmark.splits)
+    placed = [*itertools.product(PLACED, benchmark.splits), (TUNED, benchmark.plan["fixed"]), (TUNED, AUTO)]
     for name in benchmark.names:
         workload, folder = benchmark.workload(name), benchmark.out / "runs" / name
         paths = []
-        for split in benchmark.splits:
-            for scheduler in PLACED:
-                content = read_json(benchmark.schedule_file(name, split, scheduler))
-                if "absent" not in content:
-                    named = replace(Schedule.from_dict(content, name), scheduler=f"{scheduler}@{split}")
-                    paths.append(folder / f"{named.scheduler}.json")
-                    named.write(paths[-1])
+        for scheduler, split in placed:
+            content = read_json(benchmark.schedule_file(name, split, scheduler))
+            if "absent" not in content:
+                named = replace(Schedule.from_dict(content, name), scheduler=f"{scheduler}@{split}")
+                paths.append(folder / f"{named.scheduler}.json")
+                named.write(paths[-1])
         for made in (schedule.whole(workload, benchmark.whole, "cuda"), schedule.streams(workload, "cuda")):
             paths.append(folder / f"{made.scheduler}.json")
             made.write(paths[-1])
@@ -317,6 +344,7 @@ def dynamic(benchmark: Benchmark) -> None:
 STAGES: Mapping[str, Callable[[Benchmark], None]] = {
     "profile": profile,
     "solve": solve,
+    "tune": tune,
     "run": run,
     "sweep": sweep,
     "isolation": isolation,

@@ -10,14 +10,15 @@ import numpy as np
 from multidnn.files import read_json
 from multidnn.report.splits import gain_over_streams
 
-AUTO = "auto"
+AUTO, TUNED = "auto", "tuned"
 UNPLACED = ("whole", "streams")
 BASELINES = ("serial", "naive", "mensa", "herald", "h2h")
 
 
 @dataclass(frozen=True)
 class Run:
-    """All schedules of one workload, interleaved in one job; a placed one is called ``scheduler@split``.
+    """All schedules of one workload, interleaved in one job; a placed one is called ``scheduler@split``, that of tuned over
+    all splits ``tuned@auto``.
 
     Attributes:
         makespan_ms: by schedule, one value per round, in the order of the rounds.
@@ -51,7 +52,10 @@ class Run:
 
     def choices(self) -> dict[str, str]:
         """Return what `partitions: auto` runs: whole, streams, and every placed scheduler on the split chosen for it."""
-        placed = {scheduler: f"{scheduler}@{split}" for scheduler, split in self.splits.items()}
+        placed = {
+            scheduler: f"{scheduler}@{AUTO if scheduler == TUNED else split}"
+            for scheduler, split in self.splits.items()
+        }
         return {name: name for name in UNPLACED} | placed
 
     def recommended(self) -> tuple[str, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runs import Run, read_runs
+from runs import TUNED, Run, read_runs
 from scipy.stats import spearmanr
 
 from multidnn.errors import exit_on_input_error
@@ -23,8 +23,7 @@ from multidnn.files import read_json, read_yaml, write_json, write_text
 
 Row = Mapping[str, Any]
 
-CANDIDATES = 5
-"""Placements that `tuned` chooses among, as by default in the configuration."""
+PLAN = read_yaml(Path(__file__).with_name("workloads.yaml"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Sweep:
         spearman: rank correlation over the random schedules of up to two transitions.
         naive: the best placement in which nothing moves, by the rounds of everything.
         chosen: what haxconn returns with one transition: the lowest prediction.
-        tuned: of the `CANDIDATES` placements with the lowest predictions the best by the rounds of everything.
+        tuned: of the placements with the lowest predictions and naive's, the best by the rounds of everything.
         optimum: the best by the rounds of everything.
         lowest: the lowest of the final rounds, which is biased downwards by picking among noisy medians.
     """
@@ -73,14 +72,17 @@ def recorded_sweeps(source: Path) -> Iterator[tuple[str, int, Mapping[str, Row]]
 
 
 def candidates(rows: Mapping[str, Row], single: Sequence[str]) -> list[str]:
-    """Return the schedules in `single` that are predicted best, one per placement, `CANDIDATES` of them."""
+    """Return the schedules in `single` that are predicted best, one per placement, as many as the plan says, and naive's."""
     found: dict[frozenset[tuple[Any, ...]], str] = {}
     for name in sorted(single, key=lambda name: float(rows[name]["predicted_ms"])):
         segments = ((where, *segment) for where, turns in rows[name]["order"].items() for segment in turns)
         found.setdefault(frozenset(segments), name)
-        if len(found) == CANDIDATES:
+        if len(found) == PLAN["candidates"]:
             break
-    return list(found.values())
+    naive = min(
+        (name for name in single if name.startswith("apart")), key=lambda name: float(rows[name]["predicted_ms"])
+    )
+    return [*found.values(), naive]
 
 
 def sweeps(source: Path) -> Iterator[Sweep]:
@@ -128,31 +130,34 @@ def sweep_table(found: Sequence[Sweep]) -> str:
 
 
 def fixed_table(found: Sequence[Run], split: str) -> str:
-    """Return how haxconn compares with the best placed baseline on the fixed split as a table."""
+    """Return how haxconn and tuned compare with the best placed baseline on the fixed split as a table."""
     lines = [
-        "| workload | naive | best placed baseline | haxconn, predicted | to the best baseline |",
-        "|---|---|---|---|---|",
+        "| workload | naive | best placed baseline | haxconn, predicted | tuned, predicted | to the best baseline |",
+        "|---|---|---|---|---|---|",
     ]
     for run in found:
-        best, haxconn = run.best_baseline(split), f"haxconn@{split}"
+        best, ours = run.best_baseline(split), (f"haxconn@{split}", f"{TUNED}@{split}")
+        times = " | ".join(f"{run.median(name):.3f}, {run.predicted_ms[name]:.3f}" for name in ours)
+        ratios = ", ".join(f"{run.median(name) / run.median(best):.3f}" for name in ours)
         lines.append(
             f"| {run.workload} | {run.median(f'naive@{split}'):.3f} | {run.median(best):.3f} ({best.partition('@')[0]}) | "
-            f"{run.median(haxconn):.3f}, {run.predicted_ms[haxconn]:.3f} | {run.median(haxconn) / run.median(best):.3f} |"
+            f"{times} | {ratios} |"
         )
     return "\n".join(lines)
 
 
 def auto_table(found: Sequence[Run]) -> str:
-    """Return what `partitions: auto` gives as a table: naive and haxconn each on the split that its prediction chose."""
+    """Return what `partitions: auto` gives as a table: naive and haxconn each on the split that its prediction chose, tuned
+    on the one where it measured the fastest."""
     lines = [
-        "| workload | whole | streams | naive, split | haxconn, split | gain over streams: split, transitions | recommended, to the best of whole, streams and naive |",
-        "|---|---|---|---|---|---|---|",
+        "| workload | whole | streams | naive, split | haxconn, split | tuned, split | gain over streams: split, transitions | recommended, to the best of whole, streams and naive |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for run in found:
         choices, gain, (best, ratio) = run.choices(), run.gain(), run.recommended()
-        naive, haxconn = (f"{run.median(choices[name]):.3f} ({run.splits[name]})" for name in ("naive", "haxconn"))
+        placed = (f"{run.median(choices[name]):.3f} ({run.splits[name]})" for name in ("naive", "haxconn", TUNED))
         lines.append(
-            f"| {run.workload} | {run.median('whole'):.3f} | {run.median('streams'):.3f} | {naive} | {haxconn} | "
+            f"| {run.workload} | {run.median('whole'):.3f} | {run.median('streams'):.3f} | {' | '.join(placed)} | "
             f"{gain['split_pct']:.1f}, {gain['transitions_pct']:.1f} % | {best}, {ratio:.3f} |"
         )
     return "\n".join(lines)
@@ -259,7 +264,7 @@ def main() -> None:
     folders = [source for source in arguments.sources if source.is_dir()]
     if folders and not arguments.samples:
         parser.error("--samples is needed, where the samples of a folder go")
-    fixed = read_yaml(Path(__file__).with_name("workloads.yaml"))["fixed"]
+    fixed = PLAN["fixed"]
     found = [sweep for source in arguments.sources for sweep in sweeps(source)]
     if found:
         print(sweep_table(found))

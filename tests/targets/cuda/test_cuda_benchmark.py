@@ -69,6 +69,7 @@ def test_all_stages(
         "seed": 1,
         "splits": {"two": {"a": 32, "b": "rest"}, "three": {"c": 48, "d": 40, "e": "rest"}},
         "fixed": "two",
+        "candidates": 3,
         "workloads": {"both": ["alpha", "beta"], "twice": ["beta", "beta"]},
         "sweeps": ["both"],
         "isolation": {"kept": {"protected": "beta", "partition": "a", "beside": {"b": ["alpha"]}}},
@@ -80,7 +81,8 @@ def test_all_stages(
     for stage in benchmark.STAGES.values():
         stage(made)
     run = json.loads((made.out / "runs" / "twice.json").read_text())
-    assert {entry["scheduler"] for entry in run["iterations"]} >= {"whole", "streams", "haxconn@two", "haxconn@three"}
+    ran = {entry["scheduler"] for entry in run["iterations"]}
+    assert ran >= {"whole", "streams", "haxconn@two", "haxconn@three", "tuned@two", "tuned@auto"}
     assert all(entry["ok"] for entry in run["outputs"].values())
     swept = json.loads((made.out / "sweeps" / "both.json").read_text())["schedules"]
     # 4 and 3 groups: 2 ways to stay and 2 per cut; pairs on one accelerator queue in two orders, as do their firsts
@@ -93,7 +95,8 @@ def test_all_stages(
     assert {event["kind"] for event in changed["events"]} >= {"start", "join", "leave"}
     runs = {run.workload: run for run in tables.read_runs(made.out)}
     assert runs["twice"].outputs_ok
-    assert set(runs["twice"].choices()) == {"whole", "streams", *benchmark.PLACED}
+    assert set(runs["twice"].choices()) == {"whole", "streams", "tuned", *benchmark.PLACED}
+    assert runs["twice"].choices()["tuned"] == "tuned@auto"
     assert len(tables.auto_table(list(runs.values())).splitlines()) == 2 + 2
     tables.write_samples(made.out, tmp_path / "samples.json")
     samples = json.loads((tmp_path / "samples.json").read_text())["runs"]["both"]
@@ -102,12 +105,12 @@ def test_all_stages(
 
 
 def _run(folder: Path, makespans: Mapping[str, list[float]], idle_ms: float) -> None:
-    """A run of one workload with a naive schedule and a haxconn schedule on a split, both predicted to take 2 ms."""
+    """A run of one workload with a naive schedule and one of haxconn on a split, and one of tuned, predicted to take 2 ms."""
     name = "some"
-    for scheduler in ("naive", "haxconn"):
+    for scheduler in ("naive", "haxconn", "tuned"):
         schedule = {"predicted": {"makespan_ms": 2.0}, "target": "half"}
         for path in (
-            folder / "runs" / name / f"{scheduler}@half.json",
+            *(folder / "runs" / name / f"{scheduler}@{split}.json" for split in ("half", "auto")),
             folder / "schedules" / name / "auto" / f"{scheduler}.json",
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,25 +136,35 @@ def test_figures_of_a_run(tables: ModuleType, tmp_path: Path) -> None:
         "streams": [1.5, 3.3, 1.5, 3.3],
         "naive@half": [3.0, 3.0, 3.0, 3.0],
         "haxconn@half": [2.5, 2.5, 2.5, 2.5],
+        "tuned@half": [2.4, 2.4, 2.4, 2.4],
+        "tuned@auto": [1.6, 1.6, 1.6, 1.6],
     }
     _run(tmp_path, makespans, 0.05)
     (run,) = tables.read_runs(tmp_path)
-    assert run.errors() == [pytest.approx(100 / 3), pytest.approx(20)]
-    assert run.idle == {"naive@half": pytest.approx(0.05 / 3), "haxconn@half": pytest.approx(0.02)}
+    assert run.errors() == [pytest.approx(100 / 3), pytest.approx(20), pytest.approx(100 / 6), pytest.approx(25)]
+    assert run.idle["naive@half"] == pytest.approx(0.05 / 3)
+    assert run.idle["haxconn@half"] == pytest.approx(0.02)
     assert run.best_baseline("half") == "naive@half"
     assert run.recommended() == ("streams", pytest.approx(1.1))
+    assert run.choices()["tuned"] == "tuned@auto"
     assert run.gain() == {
         "split_pct": pytest.approx(100 * (2.4 / 3 - 1)),
         "transitions_pct": pytest.approx(20),
         "total_pct": pytest.approx(100 * (2.4 / 2.5 - 1)),
     }
     assert (
-        tables.fixed_table([run], "half").splitlines()[-1] == "| some | 3.000 | 3.000 (naive) | 2.500, 2.000 | 0.833 |"
+        tables.fixed_table([run], "half").splitlines()[-1]
+        == "| some | 3.000 | 3.000 (naive) | 2.500, 2.000 | 2.400, 2.000 | 0.833, 0.800 |"
     )
-    assert "2 placed schedules, error of the predicted makespan 26.67 at the median" in tables.accuracy([run])
+    # of 16.7, 20, 25 and 33.3 %
+    assert "4 placed schedules, error of the predicted makespan 22.50 at the median" in tables.accuracy([run])
 
 
-def test_tuned_is_the_fastest_of_the_placements_predicted_best(tables: ModuleType, tmp_path: Path) -> None:
+def test_tuned_is_the_fastest_of_the_placements_predicted_best(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tables.PLAN, "candidates", 5)
+
     def row(predicted: float, first: float, final: float, cut: int, *, turned: bool = False) -> dict[str, Any]:
         turns = [["p", 0, cut], ["q", 0, 9]][:: -1 if turned else 1]
         order = {"a": turns, "b": [["p", cut + 1, 9]]}
