@@ -85,7 +85,7 @@ def tune_workload(
         "options": asdict(options),
         "environment": facts,
     }
-    tuned_schedule(competing, chosen, Schedule.read(haxconn).bound, measured).write(out_json)
+    tuned_schedule(competing, chosen, Schedule.read(haxconn), measured).write(out_json)
 
 
 def reached(objective: str, iteration: Iteration) -> float:
@@ -101,20 +101,21 @@ def fastest(objective: str, medians: Sequence[float]) -> int:
 
 
 def tuned_schedule(
-    candidates: Sequence[Schedule], chosen: int, bound: float | None, measured: Mapping[str, Any]
+    candidates: Sequence[Schedule], chosen: int, haxconn: Schedule, measured: Mapping[str, Any]
 ) -> Schedule:
     """Return the chosen candidate as the schedule of tuned, with what was `measured` under the key ``tuning`` of its file.
 
     Args:
-        bound: what no schedule can beat under the model.
+        haxconn: whose bound holds for every schedule; it was found under the limit of transitions that holds for all.
     """
     best = candidates[chosen]
     assert best.value is not None, "candidates are predicted"
     return replace(
         best,
         scheduler="tuned",
-        bound=bound,
-        status=status_of(best.value, bound),
+        max_transitions=haxconn.max_transitions if best.scheduler == haxconn.scheduler else best.max_transitions,
+        bound=haxconn.bound,
+        status=status_of(best.value, haxconn.bound),
         solve_s=sum(schedule.solve_s for schedule in candidates),
         extra={**(best.extra or {}), "tuning": dict(measured)},
     )

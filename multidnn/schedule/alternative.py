@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise, permutations, product
+from itertools import permutations, product
 from typing import Any, TypedDict
 
 from multidnn.errors import InputError
@@ -153,10 +153,8 @@ def _under(problem: Problem, schedule: Schedule, limit: int, share: float) -> Al
         found = solve(problem, "haxconn", max_transitions=limit, time_limit_s=share)
     except Infeasible as reason:
         return {"absent": str(reason)}
-    assert schedule.placement is not None, "asked of placed schedules"
-    moves = max(sum(a != b for a, b in pairwise(groups)) for groups in schedule.placement.values())
     fewer = schedule.max_transitions is None or limit < schedule.max_transitions
-    better = min(found, schedule, key=_cost) if moves <= limit else found
+    better = min(found, schedule, key=_cost) if schedule.transitions <= limit else found
     return _alternative(
         schedule,
         replace(found, value=better.value, placement=better.placement),

@@ -1,7 +1,9 @@
 """The schedules predicted best, one per placement: what measuring is to choose among, as predictions err by a few percent.
 
-haxconn is asked again with the placements found so far left out. Proofs are of one search each; the list is that of the
-best placements where every one of them closed.
+The best of many similar schedules is the one whose prediction errs most in its favour, all the more so the more often they
+may move. So there are candidates under every limit of transitions, down to none. haxconn is asked again with the
+placements found so far left out. Proofs are of one search each; the list is that of the best placements where every one
+of them closed.
 """
 
 from collections.abc import Sequence
@@ -16,15 +18,18 @@ from multidnn.schedule.schedule import Schedule, check
 OF_THE_CHOSEN = ("alternatives", "variants")
 """Keys of haxconn's file that compare its schedule with others, and say nothing of it as one candidate among several."""
 
+FEW = 3
+"""Transitions of an instance: with more allowed, or any number, the next limit below is one less than this."""
+
 
 @dataclass(frozen=True)
 class Candidates:
     """Schedules of one workload to choose among, the predicted best first.
 
     Attributes:
-        schedules: by haxconn, with a placement of its own each; `bound` and `status` are of the search that found it,
-            which left out the placements found before.
-        stopped: why there are fewer than asked for; None if there are not.
+        schedules: by haxconn, with a placement of its own each; `max_transitions`, `bound` and `status` are of the search
+            that found it, which left out the placements found before.
+        stopped: why there are fewer than asked for under the first limit; None if there are not.
     """
 
     schedules: tuple[Schedule, ...]
@@ -32,7 +37,8 @@ class Candidates:
 
 
 def candidates(problem: Problem, schedule: Schedule, *, count: int, time_limit_s: float) -> Candidates:
-    """Return `schedule` and the best ones with other placements, under its own `max_transitions`.
+    """Return `schedule` and the best ones with other placements: `count` under its own `max_transitions`, and as many of
+    those with fewer transitions, for each limit below it (from `FEW` - 1 on) down to 0.
 
     Placements that differ only by which of several interchangeable instances (`Workload.twins`) has which part count
     as the same.
@@ -40,7 +46,7 @@ def candidates(problem: Problem, schedule: Schedule, *, count: int, time_limit_s
     Args:
         problem: what `schedule` was made from.
         schedule: haxconn's.
-        count: how many to return, `schedule` included.
+        count: how many schedules that keep to a limit are returned, for each of the limits; `schedule` is the first.
         time_limit_s: for all searches together; what one of them leaves goes to those after it.
 
     Raises:
@@ -49,36 +55,53 @@ def candidates(problem: Problem, schedule: Schedule, *, count: int, time_limit_s
     """
     if schedule.scheduler != "haxconn" or schedule.placement is None or schedule.order is None:
         raise ValueError(f"candidates begin with a schedule of haxconn, found one of {schedule.scheduler}")
-    limit = schedule.max_transitions
+    limits = _limits(schedule.max_transitions)
     extra = {key: value for key, value in (schedule.extra or {}).items() if key not in OF_THE_CHOSEN}
     made = [replace(schedule, extra=extra)]
-    placements = [check(problem, schedule.placement, schedule.order, limit, schedule.scheduler)[0]]
+    placements = [check(problem, schedule.placement, schedule.order, limits[0], schedule.scheduler)[0]]
     left_s, stopped = time_limit_s, None
-    while len(made) < count:
-        try:
-            found = best_other(
-                problem,
-                placements,
-                target=schedule.target,
-                max_transitions=limit,
-                time_limit_s=left_s / (count - len(made)),
-            )
-        except InputError as reason:
-            stopped = str(reason)
-            break
-        left_s = max(0.0, left_s - found.solve_s)
-        assert found.placement is not None, "what is solved is placed"
-        assert found.order is not None, "what is solved is placed"
-        made.append(found)
-        placements.append(check(problem, found.placement, found.order, limit, found.scheduler)[0])
+    for number, limit in enumerate(limits):
+        # what was found under a higher limit, and keeps to this one, is what a search under this one would find first
+        while (missing := count - sum(limit is None or one.transitions <= limit for one in made)) > 0:
+            searches = missing + count * (len(limits) - number - 1)
+            try:
+                found = best_other(
+                    problem,
+                    placements,
+                    target=schedule.target,
+                    max_transitions=limit,
+                    time_limit_s=left_s / searches,
+                )
+            except InputError as reason:
+                stopped = str(reason) if number == 0 else stopped
+                break
+            left_s = max(0.0, left_s - found.solve_s)
+            assert found.placement is not None, "what is solved is placed"
+            assert found.order is not None, "what is solved is placed"
+            made.append(found)
+            placements.append(check(problem, found.placement, found.order, limit, found.scheduler)[0])
     return Candidates(tuple(sorted(made, key=_cost)), stopped)
 
 
+def _limits(most: int | None) -> list[int | None]:
+    """The limits of transitions that candidates are found under, `most` first."""
+    return [most, *range((FEW if most is None else min(most, FEW)) - 1, -1, -1)]
+
+
 def best_of(of_variants: Sequence[Candidates], count: int) -> Candidates:
-    """Return the `count` best of the candidates on the variants of a chip; of equal ones those of the first variant."""
+    """Return the candidates on all variants of a chip that are among the `count` best of those with as many transitions
+    or fewer; of equal ones those of the first variant are better."""
     made = sorted((schedule for listed in of_variants for schedule in listed.schedules), key=_cost)
+    kept = [
+        schedule
+        for place, schedule in enumerate(made)
+        if any(
+            schedule.transitions <= limit and sum(better.transitions <= limit for better in made[:place]) < count
+            for limit in {one.transitions for one in made}
+        )
+    ]
     reasons = dict.fromkeys(listed.stopped for listed in of_variants if listed.stopped is not None)
-    return Candidates(tuple(made[:count]), "; ".join(reasons) if len(made) < count else None)
+    return Candidates(tuple(kept), "; ".join(reasons) if len(made) < count else None)
 
 
 def joined(found: Candidates, others: Sequence[Schedule]) -> list[Schedule]:

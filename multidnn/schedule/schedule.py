@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ class Schedule:
             incumbents=tuple((entry[0], entry[1]) for entry in incumbents),
             extra={key: mapping[key] for key in mapping if key not in _KEYS and key != "format"} or None,
         )
+
+    @property
+    def transitions(self) -> int:
+        """The most changes of accelerator within one instance; of placed schedules."""
+        assert self.placement is not None, "there are accelerators to change between"
+        return max(sum(a != b for a, b in pairwise(groups)) for groups in self.placement.values())
 
     @classmethod
     def read(cls, path: Path) -> "Schedule":

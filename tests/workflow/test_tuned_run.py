@@ -33,7 +33,9 @@ def test_tuned_is_measured_shown_and_run(compiled: None, project: Project) -> No
     candidates = json.loads((results / "candidates/pair.json").read_text())["candidates"]
     haxconn = Schedule.read(results / "schedules/pair/haxconn.json")
     tuned = Schedule.read(results / "schedules/pair/tuned.json")
-    assert len({json.dumps(entry["placement"], sort_keys=True) for entry in candidates}) == len(candidates) == 3
+    assert len({json.dumps(entry["placement"], sort_keys=True) for entry in candidates}) == len(candidates)
+    # three that may move, and those that do not are fewer
+    assert 3 <= len(candidates) < 6
     assert [entry["value"] for entry in candidates] == sorted(entry["value"] for entry in candidates)
     assert candidates[0]["placement"] == haxconn.placement
     assert tuned.extra is not None
