@@ -199,4 +199,4 @@ def test_what_was_recorded_has_its_optimum_among_the_candidates(tables: ModuleTy
     assert len(found) == 8
     assert all(sweep.tuned == sweep.optimum <= sweep.chosen for sweep in found)
     missed = [sweep.workload for sweep in found if (sweep.share(sweep.chosen, sweep.optimum) or 100) < 90]
-    assert missed == ["googlenet+resnet101", "resnet101+densenet"]
+    assert missed == ["resnet101+densenet", "googlenet+resnet101", "resnet101+densenet"]
