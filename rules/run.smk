@@ -4,9 +4,9 @@ rule tune:
         models=workload_network_models,
         candidates="results/{target}/candidates/{workload}.json",
         haxconn="results/{target}/schedules/{workload}/haxconn.json",
-        others=expand(
+        baselines=expand(
             "results/{{target}}/schedules/{{workload}}/{scheduler}.json",
-            scheduler=[name for name in PLACED_SCHEDULERS if name != settings.TUNED_FROM],
+            scheduler=[name for name in PLACED_SCHEDULERS if name not in settings.EXACT],
         ),
     output:
         kept("results/{target}/schedules/{workload}/tuned.json"),

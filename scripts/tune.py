@@ -17,7 +17,7 @@ with job_log(snakemake.log[0]):
         {directory.name: directory for directory in directories},
         Path(snakemake.input.candidates),
         Path(snakemake.input.haxconn),
-        list(map(Path, snakemake.input.others)),
+        list(map(Path, snakemake.input.baselines)),
         RunOptions(**snakemake.params.running),
         Path(snakemake.output[0]),
     )

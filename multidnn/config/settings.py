@@ -13,6 +13,8 @@ WHOLE_CHIP_KINDS = SESSION_KINDS
 # the scheduler that chooses by measuring, in a session, among what haxconn predicts
 TUNED = "tuned"
 TUNED_FROM = "haxconn"
+# what proves its schedule the best; the other placed ones are baselines
+EXACT = (TUNED_FROM, "exhaustive")
 # what has a machine behind it that runs schedules
 RUNNING_KINDS = (*SESSION_KINDS, "jetson")
 # what can take up a better schedule while it runs

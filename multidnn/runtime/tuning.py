@@ -16,7 +16,7 @@ from multidnn.runtime.iteration import Iteration
 from multidnn.runtime.jobs import RunOptions, interleaved, read_schedules
 from multidnn.runtime.runner import Runner
 from multidnn.schedule.candidate_files import read_candidates
-from multidnn.schedule.candidates import joined
+from multidnn.schedule.candidates import OF_THE_CHOSEN, joined
 from multidnn.schedule.costs import cost_of
 from multidnn.schedule.schedule import Schedule, status_of
 from multidnn.schedule.workload import Workload
@@ -31,11 +31,11 @@ def tune_workload(
     network_dirs: Mapping[str, Path],
     candidates: Path,
     haxconn: Path,
-    others: Sequence[Path],
+    baselines: Sequence[Path],
     options: RunOptions,
     out_json: Path,
 ) -> None:
-    """Run the candidates of `workload` and other placed schedules in turn, round after round, and write the best one as
+    """Run the candidates of `workload` and the baselines in turn, round after round, and write the best one as
     that of tuned.
 
     The best is the one with the lowest median makespan or, for throughput, the highest median of what an iteration
@@ -44,8 +44,8 @@ def tune_workload(
     Args:
         network_dirs: network name to its exported directory.
         candidates: candidates/{workload}.json.
-        haxconn: the schedule file of haxconn; its bound holds for every schedule.
-        others: schedule files of what competes too, the baselines; those that say why there is no schedule are skipped.
+        haxconn: the schedule file of haxconn; its bound holds for every schedule that moves no more often than it may.
+        baselines: schedule files of what competes too; those that say why there is no schedule are skipped.
 
     Raises:
         InputError: a candidate does not fit, or a worker died; nothing is written then.
@@ -55,7 +55,7 @@ def tune_workload(
         absent = {"workload": workload.name, "target": target.name, "scheduler": "tuned", "absent": found}
         write_json(out_json, absent)
         return
-    competing = joined(found, read_schedules(others)[0])
+    competing = joined(found, read_schedules(baselines)[0])
     named = {f"candidate{number}": schedule for number, schedule in enumerate(competing)}
     samples: dict[str, list[float]] = {name: [] for name in named}
     rng = np.random.default_rng(options.seed)
@@ -106,16 +106,19 @@ def tuned_schedule(
     """Return the chosen candidate as the schedule of tuned, with what was `measured` under the key ``tuning`` of its file.
 
     Args:
-        haxconn: whose bound holds for every schedule; it was found under the limit of transitions that holds for all.
+        haxconn: whose bound holds for every schedule under its limit of transitions; a baseline may move more often, and
+            then nothing is proved of it.
     """
-    best = candidates[chosen]
+    best, limit = candidates[chosen], haxconn.max_transitions
     assert best.value is not None, "candidates are predicted"
+    bound = haxconn.bound if limit is None or best.transitions <= limit else None
+    extra = {key: value for key, value in (best.extra or {}).items() if key not in (*OF_THE_CHOSEN, "stopped")}
     return replace(
         best,
         scheduler="tuned",
-        max_transitions=haxconn.max_transitions if best.scheduler == haxconn.scheduler else best.max_transitions,
-        bound=haxconn.bound,
-        status=status_of(best.value, haxconn.bound),
+        max_transitions=limit if best.scheduler == haxconn.scheduler else best.max_transitions,
+        bound=bound,
+        status=status_of(best.value, bound),
         solve_s=sum(schedule.solve_s for schedule in candidates),
-        extra={**(best.extra or {}), "tuning": dict(measured)},
+        extra={**extra, "tuning": dict(measured)},
     )

@@ -8,6 +8,7 @@ of them closed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 
 from multidnn.errors import InputError
 from multidnn.schedule.alternative import best_other
@@ -16,7 +17,7 @@ from multidnn.schedule.problem import Problem
 from multidnn.schedule.schedule import Schedule, check
 
 OF_THE_CHOSEN = ("alternatives", "variants")
-"""Keys of haxconn's file that compare its schedule with others, and say nothing of it as one candidate among several."""
+"""Keys of a schedule's file that compare it with others, and say nothing of it as one candidate among several."""
 
 FEW = 3
 """Transitions of an instance: with more allowed, or any number, the next limit below is one less than this."""
@@ -29,7 +30,7 @@ class Candidates:
     Attributes:
         schedules: by haxconn, with a placement of its own each; `max_transitions`, `bound` and `status` are of the search
             that found it, which left out the placements found before.
-        stopped: why there are fewer than asked for under the first limit; None if there are not.
+        stopped: why there are fewer than asked for; None if there are not.
     """
 
     schedules: tuple[Schedule, ...]
@@ -59,10 +60,10 @@ def candidates(problem: Problem, schedule: Schedule, *, count: int, time_limit_s
     extra = {key: value for key, value in (schedule.extra or {}).items() if key not in OF_THE_CHOSEN}
     made = [replace(schedule, extra=extra)]
     placements = [check(problem, schedule.placement, schedule.order, limits[0], schedule.scheduler)[0]]
-    left_s, stopped = time_limit_s, None
+    deadline, stopped = monotonic() + time_limit_s, None
     for number, limit in enumerate(limits):
         # what was found under a higher limit, and keeps to this one, is what a search under this one would find first
-        while (missing := count - sum(limit is None or one.transitions <= limit for one in made)) > 0:
+        while (missing := count - sum(_within(one, limit) for one in made)) > 0:
             searches = missing + count * (len(limits) - number - 1)
             try:
                 found = best_other(
@@ -70,17 +71,16 @@ def candidates(problem: Problem, schedule: Schedule, *, count: int, time_limit_s
                     placements,
                     target=schedule.target,
                     max_transitions=limit,
-                    time_limit_s=left_s / searches,
+                    time_limit_s=max(0.0, deadline - monotonic()) / searches,
                 )
             except InputError as reason:
-                stopped = str(reason) if number == 0 else stopped
+                stopped = stopped or str(reason)
                 break
-            left_s = max(0.0, left_s - found.solve_s)
             assert found.placement is not None, "what is solved is placed"
             assert found.order is not None, "what is solved is placed"
             made.append(found)
             placements.append(check(problem, found.placement, found.order, limit, found.scheduler)[0])
-    return Candidates(tuple(sorted(made, key=_cost)), stopped)
+    return Candidates(tuple(sorted(made, key=_cost)), stopped if len(made) < count else None)
 
 
 def _limits(most: int | None) -> list[int | None]:
@@ -89,15 +89,17 @@ def _limits(most: int | None) -> list[int | None]:
 
 
 def best_of(of_variants: Sequence[Candidates], count: int) -> Candidates:
-    """Return the candidates on all variants of a chip that are among the `count` best of those with as many transitions
-    or fewer; of equal ones those of the first variant are better."""
+    """Return the candidates on all variants of a chip that are among the `count` best under one of the limits that each
+    variant's were found under; of equal ones those of the first variant are better."""
     made = sorted((schedule for listed in of_variants for schedule in listed.schedules), key=_cost)
+    searched = [schedule.max_transitions for schedule in made]
+    most = None if None in searched else max(limit for limit in searched if limit is not None)
     kept = [
         schedule
         for place, schedule in enumerate(made)
         if any(
-            schedule.transitions <= limit and sum(better.transitions <= limit for better in made[:place]) < count
-            for limit in {one.transitions for one in made}
+            _within(schedule, limit) and sum(_within(better, limit) for better in made[:place]) < count
+            for limit in _limits(most)
         )
     ]
     reasons = dict.fromkeys(listed.stopped for listed in of_variants if listed.stopped is not None)
@@ -112,6 +114,10 @@ def joined(found: Candidates, others: Sequence[Schedule]) -> list[Schedule]:
         if all(schedule.order != one.order for one in made):
             made.append(schedule)
     return sorted(made, key=_cost)
+
+
+def _within(schedule: Schedule, limit: int | None) -> bool:
+    return limit is None or schedule.transitions <= limit
 
 
 def _cost(schedule: Schedule) -> float:

@@ -16,7 +16,7 @@ from multidnn.files import write_json
 from multidnn.runtime import Runner
 from multidnn.runtime.iteration import Iteration
 from multidnn.runtime.jobs import RunOptions
-from multidnn.runtime.tuning import tune_workload
+from multidnn.runtime.tuning import tune_workload, tuned_schedule
 from multidnn.schedule.schedule import Schedule
 from multidnn.schedule.workload import Workload
 from multidnn.targets.host.target import HostTarget
@@ -32,7 +32,7 @@ def tune(host_spec: dict[str, Any], tiny_networks: dict[str, Path], tmp_path: Pa
     """Measure these schedules of a workload as candidates, and return what is taken; the file is tuned.json."""
 
     def run(
-        workload: Workload, schedules: list[Schedule], bound: float | None, others: Sequence[Path] = ()
+        workload: Workload, schedules: list[Schedule], bound: float | None, baselines: Sequence[Path] = ()
     ) -> Schedule:
         write_json(tmp_path / "candidates.json", {"candidates": [schedule.to_dict() for schedule in schedules]})
         replace(schedules[0], bound=bound).write(tmp_path / "haxconn.json")
@@ -42,7 +42,7 @@ def tune(host_spec: dict[str, Any], tiny_networks: dict[str, Path], tmp_path: Pa
             tiny_networks,
             tmp_path / "candidates.json",
             tmp_path / "haxconn.json",
-            others,
+            baselines,
             OPTIONS,
             tmp_path / "tuned.json",
         )
@@ -114,17 +114,31 @@ def test_the_baselines_compete(
     tune: Callable[..., Schedule], pretend: Callable[..., None], trio: Workload, three: list[Schedule], tmp_path: Path
 ) -> None:
     # by prediction: haxconn's 4.0, h2h's 5.0, haxconn's 6.0; naive's is one of haxconn's
-    replace(three[1], scheduler="h2h", max_transitions=None).write(tmp_path / "h2h.json")
+    compared = {"explanation": "kept", "variants": {}, "stopped": "early"}
+    replace(three[1], scheduler="h2h", max_transitions=None, extra=compared).write(tmp_path / "h2h.json")
     replace(three[2], scheduler="naive", max_transitions=None).write(tmp_path / "naive.json")
     write_json(tmp_path / "serial.json", {"absent": "no accelerator takes all of it"})
     pretend({"candidate0": ending(*[9.0] * 6), "candidate1": ending(*[8.0] * 6), "candidate2": ending(*[8.5] * 6)})
     others = [tmp_path / f"{name}.json" for name in ("serial", "naive", "h2h")]
     tuned = tune(trio, [three[0], three[2]], 3.0, others)
     assert (tuned.scheduler, tuned.value, tuned.order) == ("tuned", 5.0, three[1].order)
-    assert tuned.max_transitions is None
+    assert (tuned.max_transitions, tuned.bound) == (None, 3.0)
     assert tuned.extra is not None
+    # what compared h2h's schedule with others does not compare that of tuned
+    assert set(tuned.extra) == {"explanation", "tuning"}
     tuning = tuned.extra["tuning"]
     assert [entry["scheduler"] for entry in tuning["candidates"]] == ["haxconn", "h2h", "haxconn"]
+
+
+@pytest.mark.parametrize(("more", "bound", "status"), [(0, 5.0, "optimal"), (-1, None, "feasible")])
+def test_the_bound_is_none_of_a_baseline_that_moves_more_often(
+    trio: Workload, three: list[Schedule], more: int, bound: float | None, status: str
+) -> None:
+    baseline = replace(max(three, key=lambda one: one.transitions), scheduler="h2h", max_transitions=None, value=5.0)
+    assert baseline.transitions > 0
+    haxconn = replace(three[0], max_transitions=baseline.transitions + more, bound=5.0)
+    tuned = tuned_schedule([haxconn, baseline], 1, haxconn, {})
+    assert (tuned.value, tuned.bound, tuned.status) == (5.0, bound, status)
 
 
 def test_for_throughput_it_is_the_sum_of_the_instances(

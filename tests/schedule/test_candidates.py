@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import multidnn.schedule.candidates as module
 from multidnn.errors import InputError
 from multidnn.files import write_json
 from multidnn.schedule import Problem, Schedule, evaluate, solve
@@ -124,6 +125,37 @@ def test_over_variants_the_best_win_and_the_first_of_equals() -> None:
     assert [(schedule.target, schedule.value) for schedule in found.schedules] == [("a", 1.0), ("b", 1.0), ("b", 2.0)]
     assert found.stopped is None
     assert best_of(listed, 6).stopped == "no other"
+
+
+def test_over_variants_there_are_the_best_under_each_limit_that_was_searched() -> None:
+    def moving(value: float, moves: int) -> Schedule:
+        groups = ["a", "b", "a", "b", "a", "b"][: moves + 1] + ["b" if moves % 2 else "a"] * (5 - moves)
+        one = replace(_on("here", value).schedules[0], max_transitions=5, placement={"p": groups})
+        assert _moves(one) == moves
+        return one
+
+    listed = [Candidates(tuple(moving(1.0 + number / 10 + 2 * (5 - moves), moves) for moves in (5, 4, 3, 2, 1, 0)))
+              for number in range(3)]  # fmt: skip
+    kept = [_moves(schedule) for schedule in best_of(listed, 2).schedules]
+    # five may move, then 2, 1 and none: nothing was searched under a limit of 4 or 3
+    assert kept == [5, 5, 2, 2, 1, 1, 0, 0]
+
+
+def test_all_searches_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, granted = [100.0], []
+
+    def slow(*_: object, time_limit_s: float, max_transitions: int, **__: object) -> Schedule:
+        granted.append((max_transitions, time_limit_s))
+        clock[0] += time_limit_s
+        raise InputError("nothing found within the time limit")
+
+    chosen = solve(_two(), "haxconn", max_transitions=2)
+    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(module, "best_other", slow)
+    found = candidates(_two(), chosen, count=3, time_limit_s=10.0)
+    assert [limit for limit, _ in granted] == [2, 1, 0]
+    assert sum(seconds for _, seconds in granted) <= 10.0
+    assert found.stopped == "nothing found within the time limit"
 
 
 def test_the_file_gives_back_what_was_found(tmp_path: Path) -> None:
