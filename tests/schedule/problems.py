@@ -48,6 +48,26 @@ HOLDS = st.one_of(st.just(0.0), st.floats(0.0, 0.4))
 DEMANDS = st.one_of(st.just(0.0), st.floats(0.0, 60.0))
 
 
+def two_networks() -> Problem:
+    """A network of three groups that may move, and one of a single group, on two accelerators."""
+    grid = Slowdown((0.0,), (0.0, 10.0), ((1.0, 1.5),))
+    return problem(
+        {"x": network([[1.0, 2.0], [2.0, 1.0], [1.0, 1.5]], 8.0, (0.05, 0.05)), "y": network([[1.0, 1.25]], 2.0)},
+        [("p", "x", ()), ("q", "y", ())],
+        [grid, grid],
+    )
+
+
+def unprovable() -> Problem:
+    """Two instances each of two networks of 14 groups on three accelerators: more than is proved within seconds."""
+    times = [[0.1 + 0.37 * (g * 7 % 5), 0.2 + 0.29 * (g * 3 % 4), 0.15 + 0.31 * (g * 5 % 3)] for g in range(14)]
+    return problem(
+        {"x": network(times, 3.0, (0.02, 0.01)), "y": network(times[::-1], 2.0, (0.01, 0.03))},
+        [("i0", "x", ()), ("i1", "x", ()), ("i2", "y", ()), ("i3", "y", ())],
+        [Slowdown((0.0,), (0.0, 10.0), ((1.0, 1.5),))] * 3,
+    )
+
+
 @st.composite
 def grids(draw: st.DrawFn) -> Slowdown:
     """A slowdown grid that docs/semantics.md rule 8 allows, up to a factor of about 4."""

@@ -14,9 +14,8 @@ from multidnn.schedule.exhaustive import orders_of
 from multidnn.schedule.patterns import placements_of
 from multidnn.schedule.problem import Infeasible
 from multidnn.schedule.schedule import named_placement
-from multidnn.schedule.slowdown import Slowdown
 from multidnn.schedule.timeline import Deadlock, Placement, simulate
-from tests.schedule.problems import FLAT, network, problem, problems
+from tests.schedule.problems import FLAT, network, problem, problems, two_networks, unprovable
 
 
 def best_values(built: Problem, limit: int | None) -> dict[Placement, float]:
@@ -107,22 +106,8 @@ def _check(answer: dict, costs: list[float], sign: int, chosen: Schedule) -> Non
     )
 
 
-def _two() -> Problem:
-    grid = Slowdown((0.0,), (0.0, 10.0), ((1.0, 1.5),))
-    return problem(
-        {"x": network([[1.0, 2.0], [2.0, 1.0], [1.0, 1.5]], 8.0, (0.05, 0.05)), "y": network([[1.0, 1.25]], 2.0)},
-        [("p", "x", ()), ("q", "y", ())],
-        [grid, grid],
-    )
-
-
 def test_an_unproved_answer_says_so_and_never_undercuts_what_is_known() -> None:
-    times = [[0.1 + 0.37 * (g * 7 % 5), 0.2 + 0.29 * (g * 3 % 4), 0.15 + 0.31 * (g * 5 % 3)] for g in range(14)]
-    built = problem(
-        {"x": network(times, 3.0, (0.02, 0.01)), "y": network(times[::-1], 2.0, (0.01, 0.03))},
-        [("i0", "x", ()), ("i1", "x", ()), ("i2", "y", ()), ("i3", "y", ())],
-        [Slowdown((0.0,), (0.0, 10.0), ((1.0, 1.5),))] * 3,
-    )
+    built = unprovable()
     chosen = solve(built, "haxconn", max_transitions=3, time_limit_s=1.5)
     assert chosen.status == "feasible"
     assert chosen.value is not None
@@ -138,7 +123,7 @@ def test_an_unproved_answer_says_so_and_never_undercuts_what_is_known() -> None:
 
 
 def test_questions_that_do_not_arise_are_null() -> None:
-    built = _two()
+    built = two_networks()
     found = alternatives(built, solve(built, "haxconn", max_transitions=2), time_limit_s=30.0)
     assert found["one_more"] is None
     assert found["no_transitions"] is not None
@@ -178,11 +163,11 @@ def test_too_many_equal_placements_are_refused() -> None:
 @pytest.mark.parametrize("scheduler", ["serial", "naive", "exhaustive"])
 def test_only_searched_schedules_have_alternatives(scheduler: str) -> None:
     with pytest.raises(ValueError, match="haxconn and dynamic only"):
-        alternatives(_two(), solve(_two(), scheduler), time_limit_s=1.0)
+        alternatives(two_networks(), solve(two_networks(), scheduler), time_limit_s=1.0)
 
 
 def test_alternatives_stand_in_the_file_beside_the_explanation(tmp_path) -> None:
-    schedule = with_alternatives(_two(), solve(_two(), "haxconn", max_transitions=1), time_limit_s=30.0)
+    schedule = with_alternatives(two_networks(), solve(two_networks(), "haxconn", max_transitions=1), time_limit_s=30.0)
     schedule.write(tmp_path / "s.json")
     again = Schedule.read(tmp_path / "s.json")
     assert again.extra is not None

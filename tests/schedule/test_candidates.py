@@ -18,9 +18,8 @@ from multidnn.schedule import Problem, Schedule, evaluate, solve
 from multidnn.schedule.candidate_files import choose_candidates, make_candidates, read_candidates
 from multidnn.schedule.candidates import Candidates, best_of, candidates
 from multidnn.schedule.problem import Infeasible
-from multidnn.schedule.slowdown import Slowdown
 from multidnn.schedule.timeline import Placement
-from tests.schedule.problems import FLAT, network, problem, problems
+from tests.schedule.problems import FLAT, network, problem, problems, two_networks, unprovable
 from tests.schedule.test_alternative import best_values, same_by_hand
 
 
@@ -70,15 +69,6 @@ def test_candidates_are_the_best_of_all_placements(built: Problem, limit: int | 
         assert timeline.value(built.workload.objective) == pytest.approx(schedule.value)
 
 
-def _two() -> Problem:
-    grid = Slowdown((0.0,), (0.0, 10.0), ((1.0, 1.5),))
-    return problem(
-        {"x": network([[1.0, 2.0], [2.0, 1.0], [1.0, 1.5]], 8.0, (0.05, 0.05)), "y": network([[1.0, 1.25]], 2.0)},
-        [("p", "x", ()), ("q", "y", ())],
-        [grid, grid],
-    )
-
-
 def test_twins_that_trade_places_are_one_candidate() -> None:
     # one on each, or both on a (2 ms) or on b (2.5 ms): three placements but for who is where
     built = problem({"x": network([[1.0, 1.25]])}, [("p", "x", ()), ("q", "x", ())], [FLAT, FLAT])
@@ -88,23 +78,18 @@ def test_twins_that_trade_places_are_one_candidate() -> None:
 
 
 def test_what_haxconn_says_beside_its_schedule_is_no_part_of_a_candidate() -> None:
-    chosen = replace(solve(_two(), "haxconn"), extra={"explanation": 1, "alternatives": 2, "variants": 3})
-    found = candidates(_two(), chosen, count=2, time_limit_s=30.0)
+    chosen = replace(solve(two_networks(), "haxconn"), extra={"explanation": 1, "alternatives": 2, "variants": 3})
+    found = candidates(two_networks(), chosen, count=2, time_limit_s=30.0)
     assert found.schedules[0] == replace(chosen, extra={"explanation": 1})
 
 
 def test_candidates_begin_with_haxconn_only() -> None:
     with pytest.raises(ValueError, match="begin with a schedule of haxconn, found one of naive"):
-        candidates(_two(), solve(_two(), "naive"), count=2, time_limit_s=1.0)
+        candidates(two_networks(), solve(two_networks(), "naive"), count=2, time_limit_s=1.0)
 
 
 def test_short_of_time_the_list_stays_in_order() -> None:
-    times = [[0.1 + 0.37 * (g * 7 % 5), 0.2 + 0.29 * (g * 3 % 4), 0.15 + 0.31 * (g * 5 % 3)] for g in range(14)]
-    built = problem(
-        {"x": network(times, 3.0, (0.02, 0.01)), "y": network(times[::-1], 2.0, (0.01, 0.03))},
-        [("i0", "x", ()), ("i1", "x", ()), ("i2", "y", ()), ("i3", "y", ())],
-        [Slowdown((0.0,), (0.0, 10.0), ((1.0, 1.5),))] * 3,
-    )
+    built = unprovable()
     chosen = solve(built, "haxconn", max_transitions=3, time_limit_s=0.5)
     assert chosen.status == "feasible"
     found = candidates(built, chosen, count=3, time_limit_s=0.6)
@@ -115,7 +100,7 @@ def test_short_of_time_the_list_stays_in_order() -> None:
 
 
 def _on(target: str, *values: float, stopped: str | None = None) -> Candidates:
-    made = tuple(replace(solve(_two(), "haxconn", target=target), value=value) for value in values)
+    made = tuple(replace(solve(two_networks(), "haxconn", target=target), value=value) for value in values)
     return Candidates(made, stopped)
 
 
@@ -149,10 +134,10 @@ def test_all_searches_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] += time_limit_s
         raise InputError("nothing found within the time limit")
 
-    chosen = solve(_two(), "haxconn", max_transitions=2)
+    chosen = solve(two_networks(), "haxconn", max_transitions=2)
     monkeypatch.setattr(module, "monotonic", lambda: clock[0])
     monkeypatch.setattr(module, "best_other", slow)
-    found = candidates(_two(), chosen, count=3, time_limit_s=10.0)
+    found = candidates(two_networks(), chosen, count=3, time_limit_s=10.0)
     assert [limit for limit, _ in granted] == [2, 1, 0]
     assert sum(seconds for _, seconds in granted) <= 10.0
     assert found.stopped == "nothing found within the time limit"
@@ -160,14 +145,14 @@ def test_all_searches_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_file_gives_back_what_was_found(tmp_path: Path) -> None:
     haxconn, out = tmp_path / "haxconn.json", tmp_path / "candidates" / "w.json"
-    solve(_two(), "haxconn", target="here", max_transitions=1).write(haxconn)
-    make_candidates(_two(), haxconn, "here", out, count=3, time_limit_s=30.0)
+    solve(two_networks(), "haxconn", target="here", max_transitions=1).write(haxconn)
+    make_candidates(two_networks(), haxconn, "here", out, count=3, time_limit_s=30.0)
     content = json.loads(out.read_text())
     assert (content["format"], content["workload"], content["target"], content["stopped"]) == (1, "w", "here", None)
     assert content["candidates"][0] == {key: v for key, v in json.loads(haxconn.read_text()).items() if key != "format"}
     found = read_candidates(out)
     assert isinstance(found, Candidates)
-    direct = candidates(_two(), Schedule.read(haxconn), count=3, time_limit_s=30.0)
+    direct = candidates(two_networks(), Schedule.read(haxconn), count=3, time_limit_s=30.0)
     assert [schedule.placement for schedule in found.schedules] == [schedule.placement for schedule in direct.schedules]
 
 
@@ -175,10 +160,10 @@ def test_files_of_variants_become_one(tmp_path: Path) -> None:
     paths = {name: tmp_path / f"{name}.json" for name in ("one", "two", "none")}
     for name, at_most in (("one", 0), ("two", 2)):
         haxconn = tmp_path / name / "haxconn.json"
-        solve(_two(), "haxconn", target=name, max_transitions=at_most).write(haxconn)
-        make_candidates(_two(), haxconn, name, paths[name], count=3, time_limit_s=30.0)
+        solve(two_networks(), "haxconn", target=name, max_transitions=at_most).write(haxconn)
+        make_candidates(two_networks(), haxconn, name, paths[name], count=3, time_limit_s=30.0)
     write_json(tmp_path / "haxconn.json", {"absent": "q fits nowhere"})
-    make_candidates(_two(), tmp_path / "haxconn.json", "none", paths["none"], count=3, time_limit_s=30.0)
+    make_candidates(two_networks(), tmp_path / "haxconn.json", "none", paths["none"], count=3, time_limit_s=30.0)
     choose_candidates(paths, "w", "both", tmp_path / "both.json", count=3)
     found, single = read_candidates(tmp_path / "both.json"), [read_candidates(paths[name]) for name in ("one", "two")]
     assert isinstance(found, Candidates)
